@@ -101,11 +101,12 @@ def _same_content(old: Path, new: Path) -> bool:
     return was.st_rdev == now.st_rdev
 
 
-def _attributes(path: Path) -> tuple[int, ...]:
+def _attributes(path: Path) -> tuple[int, int, int, int | None]:
     """Mode, owner, group, and for a file its time; the mode of a symbolic link has no meaning."""
     found = path.lstat()
     mode = 0 if stat.S_ISLNK(found.st_mode) else found.st_mode
-    time = int(found.st_mtime) if stat.S_ISREG(found.st_mode) else 0
+    # 0 is a time, too: files of container images often have it.
+    time = int(found.st_mtime) if stat.S_ISREG(found.st_mode) else None
     return mode, found.st_uid, found.st_gid, time
 
 
@@ -140,7 +141,7 @@ def _set_attributes(new: Path, path: PurePosixPath) -> Iterator[str]:
         yield f"sif {name} mode 0{mode:o}"
     yield f"sif {name} uid {owner}"
     yield f"sif {name} gid {group}"
-    if time:
+    if time is not None:
         yield f"sif {name} mtime @{time}"
 
 

@@ -58,6 +58,8 @@ def change(tree: Path) -> None:
     new.mkdir(parents=True)
     (new / 'a "quoted" name').write_bytes(os.urandom(300_000))
     (new / "owned").write_text("x")
+    (new / "of the epoch").write_text("x")
+    os.utime(new / "of the epoch", (0, 0))
     os.chown(new / "owned", 70_000, 42)
     (new / "owned").chmod(0o4750)
     os.setxattr(new / "owned", "security.capability", CAPABILITY)
@@ -104,6 +106,7 @@ async def test_a_layer_has_the_changed_files_and_little_else(tmp_path: Path) -> 
     assert f"security.capability ({len(CAPABILITY)}) = {CAPABILITY.hex(' ')}" in debugfs(
         'ea_list "/usr/lib/new folder/owned"'
     ) + debugfs('ea_get -x "/usr/lib/new folder/owned" security.capability')
+    assert (found / "usr/lib/new folder/of the epoch").stat().st_mtime == 0
     assert "Type: FIFO" in debugfs('stat "/usr/lib/new folder/pipe"')
     assert "Device major/minor number: 01:03" in debugfs('stat "/usr/lib/new folder/null"')
 
