@@ -25,8 +25,10 @@ CLUSTER_BYTES: Final = 16 * 1024
 _ECHO: Final = re.compile(r"debugfs: |debugfs \d|Allocated inode: \d+$|/\d+/\d+/\d+/\d+/")
 """debugfs repeats its commands, and names new inodes. All else is an error, but for its exit code, which is 0."""
 _LISTED: Final = re.compile(r'debugfs: ls -p "/(?P<folder>.*)"')
-_ENTRY: Final = re.compile(r"/\d+/(?P<mode>10\d{4})/\d+/\d+/(?P<name>.*)/\d*/")
-"""A file, as `ls -p` shows it."""
+_ENTRY: Final = re.compile(r"/\d+/(?:04|10)(?P<mode>\d{4})/\d+/\d+/(?P<name>.*)/\d*/")
+"""A folder or a file, as `ls -p` shows it."""
+_SPECIAL: Final = 0o7000
+"""setuid, setgid and the sticky bit."""
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _EXT4: Final = b"\x53\xef"
 _MAGIC_OFFSET: Final = 1024 + 56
@@ -94,7 +96,7 @@ async def _extract_files(disk: Path, target: Path, file: Path) -> None:
     """Make the folder `target` of the file system on `disk`."""
     await run(["mkdir", target])
     await _debugfs([f"rdump / {quoted(target)}"], disk, file, write=False)
-    # debugfs sets the owner after the mode, which takes setuid and setgid away from programs.
+    # debugfs extracts permissions, but neither setuid and setgid nor the sticky bit.
     commands = [f"ls -p {quoted(folder)}" for folder in _folders(target)]
     _restore_modes(target, await _debugfs(commands, disk, file, write=False))
 
@@ -142,7 +144,7 @@ def _write_commands(commands: Iterable[str], file: Path) -> None:
 
 
 def _folders(root: Path) -> list[PurePosixPath]:
-    found = (path for path in root.rglob("*") if path.is_dir() and not path.is_symlink())
+    found = (path for path in root.rglob("*") if not path.is_symlink() and path.is_dir())
     return [PurePosixPath("/"), *(PurePosixPath("/") / path.relative_to(root) for path in found)]
 
 
@@ -151,8 +153,9 @@ def _restore_modes(root: Path, listed: Iterable[str]) -> None:
     for line in listed:
         if echo := _LISTED.fullmatch(line):
             folder = root / echo["folder"].replace('""', '"')
-        elif (entry := _ENTRY.fullmatch(line)) and (mode := int(entry["mode"], 8) & 0o7777) & 0o6000:
-            (folder / entry["name"]).chmod(mode)
+        elif (entry := _ENTRY.fullmatch(line)) and (mode := int(entry["mode"], 8)) & _SPECIAL:
+            if entry["name"] not in {".", ".."}:
+                (folder / entry["name"]).chmod(mode)
 
 
 def _is_file(path: Path) -> bool:

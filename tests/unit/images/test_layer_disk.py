@@ -30,6 +30,9 @@ def make_base(folder: Path) -> Path:
     (tree / "usr/share/many").mkdir(parents=True)
     (tree / "etc/hosts").write_text("127.0.0.1 localhost\n")
     (tree / "etc/removed").write_text("x")
+    (tree / "vmlinuz").symlink_to("etc/hosts")
+    (tree / "tmp").mkdir()
+    (tree / "tmp").chmod(0o1777)
     (tree / "etc/setuid").write_text("x")
     os.chown(tree / "etc/setuid", 0, 42)
     (tree / "etc/setuid").chmod(0o6755)
@@ -54,6 +57,8 @@ def change(tree: Path) -> None:
     (tree / "etc/link").symlink_to("./removed")
     shutil.rmtree(tree / "usr/gone")
     (tree / "usr/gone").write_text("a file, where a folder was")
+    (tree / "mail").mkdir()
+    (tree / "mail").chmod(0o3775)
     new = tree / "usr/lib/new folder"
     new.mkdir(parents=True)
     (new / 'a "quoted" name').write_bytes(os.urandom(300_000))
@@ -69,6 +74,9 @@ def change(tree: Path) -> None:
     for number in range(300):
         (new / f"{number:03}-{'n' * 60}").write_text(str(number))
     (tree / "usr/share").chmod(0o711)
+    (tree / "usr/shared").write_text("new, in the folder that debugfs is in when it comes to the link")
+    (tree / "vmlinuz").unlink()
+    (tree / "vmlinuz").symlink_to("etc/new")
 
 
 async def layer_over(disk: Path, folder: Path, name: str) -> tuple[Path, Path]:
@@ -106,6 +114,8 @@ async def test_a_layer_has_the_changed_files_and_little_else(tmp_path: Path) -> 
     assert f"security.capability ({len(CAPABILITY)}) = {CAPABILITY.hex(' ')}" in debugfs(
         'ea_list "/usr/lib/new folder/owned"'
     ) + debugfs('ea_get -x "/usr/lib/new folder/owned" security.capability')
+    assert [(found / name).stat().st_mode & 0o7777 for name in ("tmp", "mail")] == [0o1777, 0o3775]
+    assert "Mode:  01777" in debugfs("stat /tmp")
     assert (found / "usr/lib/new folder/of the epoch").stat().st_mtime == 0
     assert "Type: FIFO" in debugfs('stat "/usr/lib/new folder/pipe"')
     assert "Device major/minor number: 01:03" in debugfs('stat "/usr/lib/new folder/null"')
