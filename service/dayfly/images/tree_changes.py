@@ -21,7 +21,8 @@ from dayfly.errors import BakeFailed
 class Trees:
     """The trees `before` and `after`. `values`: an empty folder for the values of extended attributes.
 
-    None: extended attributes, device nodes, pipes and sockets do not count, because debugfs extracts none of them.
+    None: extended attributes, owners of symbolic links, device nodes, pipes and sockets do not count, because debugfs
+    extracts none of them.
     """
 
     before: Path
@@ -53,7 +54,8 @@ class Trees:
         if is_new:
             yield f"cd {quoted(path.parent)}"
             yield _creation(new, path)
-        if is_new or _attributes(old) != _attributes(new):
+        is_counted = self.values is not None or kind != stat.S_IFLNK
+        if is_new or (is_counted and _attributes(old) != _attributes(new)):
             yield from _set_attributes(new, path)
         if self.values is not None:
             yield from self._extended(old if not is_new else None, new, path)

@@ -68,6 +68,8 @@ def change(tree: Path) -> None:
     os.chown(new / "owned", 70_000, 42)
     (new / "owned").chmod(0o4750)
     os.setxattr(new / "owned", "security.capability", CAPABILITY)
+    (new / "owned link").symlink_to("owned")
+    os.chown(new / "owned link", 70_000, 42, follow_symlinks=False)
     os.mkfifo(new / "pipe")
     os.mknod(new / "null", 0o20666, os.makedev(1, 3))
     # More entries than one block of a folder holds.
@@ -110,6 +112,7 @@ async def test_a_layer_has_the_changed_files_and_little_else(tmp_path: Path) -> 
     owned = debugfs('stat "/usr/lib/new folder/owned"')
     assert "User: 70000   Group:    42" in owned
     assert "Mode:  04750" in owned
+    assert "User: 70000   Group:    42" in debugfs('stat "/usr/lib/new folder/owned link"')
     assert "Mode:  06755" in debugfs("stat /etc/setuid")
     assert f"security.capability ({len(CAPABILITY)}) = {CAPABILITY.hex(' ')}" in debugfs(
         'ea_list "/usr/lib/new folder/owned"'
