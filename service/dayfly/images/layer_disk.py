@@ -153,8 +153,9 @@ def _restore_modes(root: Path, listed: Iterable[str]) -> None:
     for line in listed:
         if echo := _LISTED.fullmatch(line):
             folder = root / echo["folder"].replace('""', '"')
-        elif (entry := _ENTRY.fullmatch(line)) and (mode := int(entry["mode"], 8)) & _SPECIAL:
-            if entry["name"] not in {".", ".."}:
+        elif (entry := _ENTRY.fullmatch(line)) and entry["name"] not in {".", ".."}:
+            mode = int(entry["mode"], 8)
+            if mode & _SPECIAL:
                 (folder / entry["name"]).chmod(mode)
 
 

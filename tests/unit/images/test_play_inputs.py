@@ -7,7 +7,6 @@ import base64
 import hashlib
 import json
 import stat
-import subprocess
 from pathlib import Path
 
 import httpx
@@ -136,9 +135,11 @@ async def test_authorities_of_the_settings_are_beside_those_of_the_machine(
 ) -> None:
     """apt and dnf trust only those of the file that they get, and upstream's packages may come with them."""
     for name in ("machine", "own"):
-        command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}"]
-        files = ["-keyout", tmp_path / "key", "-out", tmp_path / name]
-        await asyncio.to_thread(subprocess.run, [*command, *files], check=True, capture_output=True)
+        options = ("-x509", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}")
+        files = ("-keyout", str(tmp_path / "key"), "-out", str(tmp_path / name))
+        made = await asyncio.create_subprocess_exec("openssl", "req", *options, *files, stderr=asyncio.subprocess.PIPE)
+        _, error = await made.communicate()
+        assert made.returncode == 0, error
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "machine"))
     addresses = BakeAddresses(certificate_authorities=tmp_path / "own")
     inputs = await play_inputs(recipe(), addresses, transport=Web().transport)
