@@ -148,6 +148,22 @@ def test_silence_is_kept_alive(play: Play) -> None:
     play(scene)
 
 
+@pytest.mark.parametrize("path", [f"{EVENTS}?after=latest", "/v1/events?owner=default&after=latest"])
+def test_other_events_do_not_put_off_the_keep_alive(play: Play, path: str) -> None:
+    async def scene(stage: Stage) -> None:
+        await stage.create("busy", owner="them")
+        async with stage.stream(path) as stream:
+            await stream.frames(1)
+            for number in range(2 * int(KEEP_ALIVE_SECONDS) + 1):
+                await asyncio.sleep(1)
+                await stage.label("busy", str(number))
+                stage.store._database.notifier.wake((await stage.store.clusters.get("demo")).id)  # as a heartbeat
+            async with asyncio.timeout(1):
+                assert [frame.comment for frame in await stream.frames(2)] == ["keep-alive"] * 2
+
+    play(scene)
+
+
 def test_a_lost_notification_delays_an_event_until_the_keep_alive(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scene(stage: Stage) -> None:
         async with stage.stream(f"{EVENTS}?after=latest") as stream:

@@ -29,8 +29,8 @@ from dayfly.store import Watch
 PAGE: Final = 50
 """Events of one read of the store."""
 KEEP_ALIVE_SECONDS: Final = 15.0
-"""Pause without an event after which a comment is sent: proxies close silent connections, and the caller may have
-left. The store is read as well, in case a notification was lost.
+"""Pause without an event of the stream after which a comment is sent, whatever else happens: proxies close silent
+connections, and the caller may have left. The store is read as well, in case a notification was lost.
 """
 RETRY_MILLISECONDS: Final = 1000
 """How long a caller waits before it connects again."""
@@ -114,6 +114,7 @@ async def _frames(
 ) -> AsyncGenerator[bytes]:
     # At once: the caller has a place to begin at even if the connection breaks before the first event.
     yield format_sse_event(id=str(after), retry=RETRY_MILLISECONDS)
+    sent_at = services.clock.monotonic()
     with watching as watch:
         while not services.closing.is_set():
             try:
@@ -123,10 +124,17 @@ async def _frames(
                 break  # who connects again gets the problem
             for event in batch.events:
                 yield format_sse_event(id=str(event.id), data_str=event.model_dump_json())
+            if batch.events:
+                sent_at = services.clock.monotonic()
             after = batch.until
             if batch.end is not None:
                 yield format_sse_event(id=str(after), event="end", data_str=json.dumps(batch.end))
                 return
-            if batch.is_last and await unless_closing(services, watch.wait(KEEP_ALIVE_SECONDS)) is False:
+            if not batch.is_last:
+                continue
+            # Commits without an event of this stream wake it, too: they must not put off the comment.
+            remaining = max(0.0, sent_at + KEEP_ALIVE_SECONDS - services.clock.monotonic())
+            if remaining == 0 or await unless_closing(services, watch.wait(remaining)) is False:
                 yield format_sse_event(id=str(after), comment="keep-alive")
+                sent_at = services.clock.monotonic()
     yield format_sse_event(id=str(after), retry=RETRY_MILLISECONDS, comment="connect again")

@@ -78,7 +78,11 @@ async def bake(
     """
     plan = make_plan(recipe, provisioning or assets.provisioning())
     addresses = addresses or BakeAddresses()
-    check_addresses(plan.recipe, addresses)
+    # A layer bakes the recipes below it, too.
+    below: BakePlan | None = plan
+    while below is not None:
+        check_addresses(below.recipe, addresses)
+        below = below.below
     clock = clock or SystemClock()
     async with Cache(cache_dir, clock) as cache:
         job = _Bake(plan, images, builder, cache, Reporter(report, clock), verify, mirrors, addresses)

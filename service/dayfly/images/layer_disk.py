@@ -25,8 +25,10 @@ CLUSTER_BYTES: Final = 16 * 1024
 _ECHO: Final = re.compile(r"debugfs: |debugfs \d|Allocated inode: \d+$|/\d+/\d+/\d+/\d+/")
 """debugfs repeats its commands, and names new inodes. All else is an error, but for its exit code, which is 0."""
 _LISTED: Final = re.compile(r'debugfs: ls -p "/(?P<folder>.*)"')
-_ENTRY: Final = re.compile(r"/\d+/(?P<mode>10\d{4})/\d+/\d+/(?P<name>.*)/\d*/")
-"""A file, as `ls -p` shows it."""
+_ENTRY: Final = re.compile(r"/\d+/(?:04|10)(?P<mode>\d{4})/\d+/\d+/(?P<name>.*)/\d*/")
+"""A folder or a file, as `ls -p` shows it."""
+_SPECIAL: Final = 0o7000
+"""setuid, setgid and the sticky bit."""
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _EXT4: Final = b"\x53\xef"
 _MAGIC_OFFSET: Final = 1024 + 56
@@ -38,6 +40,8 @@ async def check_chain(disk: Path) -> None:
     The image may be another's: no file of this machine must get into a bake by the name of a backing file.
     """
     folder, seen = disk.parent, set[Path]()
+    if folder.is_symlink():
+        raise BakeFailed(f"the image below has a link in place of the folder {folder.name} of its disk {disk.name}")
     while disk not in seen:
         seen.add(disk)
         if not _is_file(disk):
@@ -56,7 +60,9 @@ async def check_chain(disk: Path) -> None:
 async def extract(disk: Path, target: Path, *, on_line: OnLine | None = None) -> Path:
     """Make `target`/disk.raw and `target`/rootfs of a node's disk, and of the disks that back it; the latter's path.
 
-    debugfs extracts neither device nodes nor extended attributes. Raises BakeFailed, DiskFull.
+    debugfs extracts neither device nodes nor extended attributes. It writes wherever names in a damaged file system
+    lead (`../name`, or a link and a file of one name), so the file system is checked before. Raises BakeFailed,
+    DiskFull.
     """
     raw, rootfs = target / "disk.raw", target / "rootfs"
     await check_chain(disk)
@@ -65,6 +71,7 @@ async def extract(disk: Path, target: Path, *, on_line: OnLine | None = None) ->
         file.seek(_MAGIC_OFFSET)
         if file.read(2) != _EXT4:
             raise BakeFailed("the disk below has no ext4 file system on the disk itself: it cannot have layers")
+    await run(["e2fsck", "-f", "-n", raw], name="e2fsck of the disk below")
     await _extract_files(raw, rootfs, target / "commands")
     return rootfs
 
@@ -89,7 +96,7 @@ async def _extract_files(disk: Path, target: Path, file: Path) -> None:
     """Make the folder `target` of the file system on `disk`."""
     await run(["mkdir", target])
     await _debugfs([f"rdump / {quoted(target)}"], disk, file, write=False)
-    # debugfs sets the owner after the mode, which takes setuid and setgid away from programs.
+    # debugfs extracts permissions, but neither setuid and setgid nor the sticky bit.
     commands = [f"ls -p {quoted(folder)}" for folder in _folders(target)]
     _restore_modes(target, await _debugfs(commands, disk, file, write=False))
 
@@ -121,13 +128,15 @@ async def _write(below: Path, before: Path, after: Path, target: Path, work: Pat
     new.rename(target)
 
 
-async def _debugfs(commands: Iterable[str], disk: Path, file: Path, *, write: bool) -> str:
-    """The output. Raises BakeFailed with all lines that report a failure."""
+async def _debugfs(commands: Iterable[str], disk: Path, file: Path, *, write: bool) -> list[str]:
+    """The lines of the output. Raises BakeFailed with all lines that report a failure."""
     _write_commands(commands, file)
-    output = await run(["debugfs", *(["-w"] if write else []), "-f", file, disk], name="debugfs")
-    if failed := [line for line in output.splitlines() if line and not _ECHO.match(line)]:
+    lines: list[str] = []  # all of them: run() returns the last lines only
+    argv: list[str | Path] = ["debugfs", *(["-w"] if write else []), "-f", file, disk]
+    await run(argv, name="debugfs", on_line=lines.append)
+    if failed := [line for line in lines if not _ECHO.match(line)]:
         raise BakeFailed(f"debugfs: {failed[0]}", evidence={"output": "\n".join(failed[:EVIDENCE_LINES])})
-    return output
+    return lines
 
 
 def _write_commands(commands: Iterable[str], file: Path) -> None:
@@ -135,17 +144,19 @@ def _write_commands(commands: Iterable[str], file: Path) -> None:
 
 
 def _folders(root: Path) -> list[PurePosixPath]:
-    found = (path for path in root.rglob("*") if path.is_dir() and not path.is_symlink())
+    found = (path for path in root.rglob("*") if not path.is_symlink() and path.is_dir())
     return [PurePosixPath("/"), *(PurePosixPath("/") / path.relative_to(root) for path in found)]
 
 
-def _restore_modes(root: Path, listed: str) -> None:
+def _restore_modes(root: Path, listed: Iterable[str]) -> None:
     folder = root
-    for line in listed.splitlines():
+    for line in listed:
         if echo := _LISTED.fullmatch(line):
             folder = root / echo["folder"].replace('""', '"')
-        elif (entry := _ENTRY.fullmatch(line)) and (mode := int(entry["mode"], 8) & 0o7777) & 0o6000:
-            (folder / entry["name"]).chmod(mode)
+        elif (entry := _ENTRY.fullmatch(line)) and entry["name"] not in {".", ".."}:
+            mode = int(entry["mode"], 8)
+            if mode & _SPECIAL:
+                (folder / entry["name"]).chmod(mode)
 
 
 def _is_file(path: Path) -> bool:

@@ -5,7 +5,9 @@ Not here: the disk (layer_disk.py), when an image is made, verified and named (b
 
 from __future__ import annotations
 
+import re
 from pathlib import Path, PurePosixPath
+from typing import Final
 
 from dayfly.domain.addon import Addon
 from dayfly.domain.cluster.naming import LABEL_IMAGE
@@ -14,10 +16,15 @@ from dayfly.drivers.interfaces import ImageBuilder
 from dayfly.errors import BakeFailed
 from dayfly.images.recipe import Recipe
 
+_PLAIN_PATH: Final = re.compile(r"(/[A-Za-z0-9._-]+){2,}")
+
 
 def layer_manifest(recipe: Recipe, addons: tuple[Addon, ...], below: ImageManifest, digest: str) -> ImageManifest:
     """The manifest of the layer `recipe` over an image with the manifest `below`. Raises BakeFailed."""
     kubernetes = below.kubernetes
+    # The label may be another's: the layer's disk is written below a folder of the bake, under this path.
+    if not _PLAIN_PATH.fullmatch(below.disk) or ".." in PurePosixPath(below.disk).parts:
+        raise BakeFailed(f"the image below has its disk at {below.disk!r}: a layer needs a path such as /dayfly/disk")
     if addons and kubernetes is None:
         raise BakeFailed(f"recipe {recipe.name} has manifests or add-ons, and the image below has no Kubernetes")
     if both := {addon.name for addon in addons} & {addon.name for addon in below.addons}:

@@ -70,7 +70,7 @@ async def play_inputs(
         "apt_options": [option for option in apt_options if not option.startswith("Dir::")],
         "apt_sources": "\n".join(lines),
         "dnf_repositories": list(addresses.dnf_repositories),
-        "certificate_authorities": _authorities(addresses),
+        "certificate_authorities": _all_authorities(addresses),
         "kubernetes_packages": addresses.kubernetes_packages,
         "crio_packages": addresses.crio_packages,
         "registries": dict(addresses.registries),
@@ -116,10 +116,16 @@ async def download(http: httpx.AsyncClient, url: str, what: str) -> bytes:
 
 
 async def find_download(http: httpx.AsyncClient, url: str, what: str) -> bytes | None:
-    """The content at `url`; None where the server has none. Raises UpstreamUnavailable."""
+    """The content at `url`; None where the server has none. Raises UpstreamUnavailable, also for redirects from HTTPS.
+
+    What HTTPS vouches for, such as a key of packages, must not come over plain HTTP.
+    """
     content = bytearray()
     try:
         async with http.stream("GET", url) as answer:
+            schemes = [one.url.scheme for one in (*answer.history, answer)]
+            if "https" in schemes and "http" in schemes[schemes.index("https") :]:
+                raise UpstreamUnavailable(f"{what}: {url} redirects from HTTPS to HTTP, which is refused")
             if answer.status_code == HTTPStatus.NOT_FOUND:
                 return None
             if not answer.is_success:
@@ -161,6 +167,14 @@ async def _manifest(http: httpx.AsyncClient, url: str, digest: str) -> str:
     if (found := hashlib.sha256(content).hexdigest()) != digest:
         raise BakeFailed(f"the manifest of the network at {url} has the SHA-256 {found}; expected: {digest}")
     return content.decode()
+
+
+def _all_authorities(addresses: BakeAddresses) -> str:
+    """The settings' and this machine's: apt and dnf trust those of the file alone. Empty without the setting."""
+    if not (own := _authorities(addresses)):
+        return ""
+    trusted = ssl.create_default_context().get_ca_certs(binary_form=True)
+    return "\n".join([own.rstrip("\n"), *map(ssl.DER_cert_to_PEM_cert, trusted)])
 
 
 def _authorities(addresses: BakeAddresses) -> str:

@@ -21,7 +21,8 @@ from dayfly.errors import BakeFailed
 class Trees:
     """The trees `before` and `after`. `values`: an empty folder for the values of extended attributes.
 
-    None: extended attributes, device nodes, pipes and sockets do not count, because debugfs extracts none of them.
+    None: extended attributes, owners of symbolic links, device nodes, pipes and sockets do not count, because debugfs
+    extracts none of them.
     """
 
     before: Path
@@ -53,7 +54,8 @@ class Trees:
         if is_new:
             yield f"cd {quoted(path.parent)}"
             yield _creation(new, path)
-        if is_new or _attributes(old) != _attributes(new):
+        is_counted = self.values is not None or kind != stat.S_IFLNK
+        if is_new or (is_counted and _attributes(old) != _attributes(new)):
             yield from _set_attributes(new, path)
         if self.values is not None:
             yield from self._extended(old if not is_new else None, new, path)
@@ -66,6 +68,9 @@ class Trees:
 
     def _removed(self, path: PurePosixPath) -> Iterator[str]:
         old = self.before / path.relative_to("/")
+        if path.parent == PurePosixPath("/"):
+            # debugfs looks for an entry of the root, whose folder has no name, in the present folder.
+            yield 'cd "/"'
         if not stat.S_ISDIR(old.lstat().st_mode):
             yield f"rm {quoted(path)}"
             return
@@ -101,11 +106,12 @@ def _same_content(old: Path, new: Path) -> bool:
     return was.st_rdev == now.st_rdev
 
 
-def _attributes(path: Path) -> tuple[int, ...]:
+def _attributes(path: Path) -> tuple[int, int, int, int | None]:
     """Mode, owner, group, and for a file its time; the mode of a symbolic link has no meaning."""
     found = path.lstat()
     mode = 0 if stat.S_ISLNK(found.st_mode) else found.st_mode
-    time = int(found.st_mtime) if stat.S_ISREG(found.st_mode) else 0
+    # 0 is a time, too: files of container images often have it.
+    time = int(found.st_mtime) if stat.S_ISREG(found.st_mode) else None
     return mode, found.st_uid, found.st_gid, time
 
 
@@ -140,7 +146,7 @@ def _set_attributes(new: Path, path: PurePosixPath) -> Iterator[str]:
         yield f"sif {name} mode 0{mode:o}"
     yield f"sif {name} uid {owner}"
     yield f"sif {name} gid {group}"
-    if time:
+    if time is not None:
         yield f"sif {name} mtime @{time}"
 
 

@@ -263,6 +263,43 @@ def test_each_play_and_its_roles_have_valid_syntax(play: Path, tmp_path: Path) -
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_nothing_of_a_bakes_addresses_stays(tmp_path: Path) -> None:
+    """Each file that the roles write for a bake is gone after the last task, and other files stay."""
+    written = [
+        *("apt/apt.conf.d/90dayfly-bake", "apt/keyrings/dayfly-bake-kubernetes.asc", "yum.repos.d/dayfly-bake.repo"),
+        *("containers/registries.conf.d/99-dayfly-bake.conf", "crio/crio.conf.d/99-dayfly-bake.conf"),
+        *("containers/certs.d/mirror.example:5443/dayfly-bake.crt", "containers/certs.d/own.example/dayfly-bake.crt"),
+    ]
+    others = ["containers/certs.d/own.example/own.crt", "containers/registries.conf.d/50-dayfly.conf"]
+    for name in (*written, *others):
+        path = tmp_path / "etc" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    play = tmp_path / "play.yaml"
+    tasks = (ROLES / "bake_addresses/tasks/remove.yml").read_text()
+    for folder in ("/etc/", "/run/", "/var/"):
+        tasks = tasks.replace(folder, f"{tmp_path}{folder}")
+    facts = {"ansible.builtin.setup": {"gather_subset": ["!all", "!min", "pkg_mgr"]}}
+    steps = [facts, *yaml.safe_load(tasks)]
+    play.write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": steps}]))
+    done = subprocess.run(
+        [sys.executable, "-m", "ansible", "playbook", "--connection", "local", "--inventory", "node,", str(play)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            "PATH": "/usr/bin:/bin",
+            "LC_ALL": "C.UTF-8",
+            "ANSIBLE_HOME": str(tmp_path),
+            "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
+        },
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    left = {str(path.relative_to(tmp_path / "etc")) for path in (tmp_path / "etc").rglob("*") if path.is_file()}
+    assert left == set(others)
+    assert [path.name for path in (tmp_path / "etc/containers/certs.d").iterdir()] == ["own.example"]
+
+
 @pytest.mark.parametrize("name", ["bake_addresses", "container_runtime", "kubernetes_packages"])
 def test_a_role_that_installs_does_so_for_both_families(name: str) -> None:
     """Each task of a package manager has the condition of its family, and the other family has such a task, too."""

@@ -12,9 +12,10 @@ import pytest
 import yaml
 
 from dayfly import assets
+from dayfly.domain.bake_addresses import BakeAddresses
 from dayfly.domain.cluster.naming import LABEL_IMAGE
 from dayfly.domain.image import ImageManifest
-from dayfly.errors import BakeFailed, ImageBroken, ImageMissing, NotANodeImage
+from dayfly.errors import BakeFailed, ImageBroken, ImageMissing, InvalidRequest, NotANodeImage
 from dayfly.images import bake as module
 from dayfly.images import layer_bake
 from dayfly.images.disk import FILES
@@ -39,6 +40,7 @@ class Kitchen:
         self.verified: list[tuple[str, ImageManifest]] = []
         self.fail: dict[str, BaseException] = {}
         self.bakes = 0
+        self.addresses = BakeAddresses()
 
     def write(self, name: str, **fields: object) -> None:
         text = yaml.safe_dump({"name": name, "description": "for a test", **fields})
@@ -54,6 +56,7 @@ class Kitchen:
             verify=self.verify,
             clock=FakeClock(),
             provisioning=self.root,
+            addresses=self.addresses,
         )
 
     async def manifest(self, reference: str) -> ImageManifest:
@@ -219,6 +222,30 @@ async def test_the_image_below_is_pulled_by_its_digest_and_gets_no_name_of_a_rec
     assert REGISTRY in (await kitchen.images.inspect(bare.id)).references
     with pytest.raises(ImageMissing):
         await kitchen.images.inspect("dayfly/bare:latest")
+
+
+@pytest.mark.parametrize("disk", ["/../../../tmp/evil/disk.qcow2", "/dayfly/..", "dayfly/disk.qcow2", "/disk.qcow2"])
+async def test_an_image_whose_disk_leads_elsewhere_has_no_layers(kitchen: Kitchen, disk: str) -> None:
+    await kitchen.bake("bare")
+    manifest = (await kitchen.manifest("dayfly/bare:latest")).model_copy(update={"disk": disk})
+    kitchen.images.registry[REGISTRY] = kitchen.images.add("other:1", {LABEL_IMAGE: manifest.model_dump_json()})
+    fields = {"base": "debian-12", "control_plane": SIZE, "worker": SIZE, "minimum": SIZE}
+    kitchen.write("one", **{"from": {"image": REGISTRY}, **fields})
+    kitchen.made.clear()
+    with pytest.raises(BakeFailed, match="the image below has its disk at"):
+        await kitchen.bake("one")
+    assert kitchen.made == []
+
+
+async def test_addresses_that_the_recipe_below_cannot_be_baked_with_are_refused_before_anything(
+    kitchen: Kitchen,
+) -> None:
+    kitchen.write("one", **{"from": "k8s-1.36"})
+    kitchen.write("two", **{"from": "one"})
+    kitchen.addresses = BakeAddresses(kubernetes_packages="http://mirror.example")
+    with pytest.raises(InvalidRequest, match="the key that it has proves nothing"):
+        await kitchen.bake("two")
+    assert (kitchen.made, kitchen.progress) == ([], [])
 
 
 async def test_an_image_that_is_no_node_image_is_removed_again(kitchen: Kitchen) -> None:

@@ -30,6 +30,9 @@ def make_base(folder: Path) -> Path:
     (tree / "usr/share/many").mkdir(parents=True)
     (tree / "etc/hosts").write_text("127.0.0.1 localhost\n")
     (tree / "etc/removed").write_text("x")
+    (tree / "vmlinuz").symlink_to("etc/hosts")
+    (tree / "tmp").mkdir()
+    (tree / "tmp").chmod(0o1777)
     (tree / "etc/setuid").write_text("x")
     os.chown(tree / "etc/setuid", 0, 42)
     (tree / "etc/setuid").chmod(0o6755)
@@ -54,19 +57,28 @@ def change(tree: Path) -> None:
     (tree / "etc/link").symlink_to("./removed")
     shutil.rmtree(tree / "usr/gone")
     (tree / "usr/gone").write_text("a file, where a folder was")
+    (tree / "mail").mkdir()
+    (tree / "mail").chmod(0o3775)
     new = tree / "usr/lib/new folder"
     new.mkdir(parents=True)
     (new / 'a "quoted" name').write_bytes(os.urandom(300_000))
     (new / "owned").write_text("x")
+    (new / "of the epoch").write_text("x")
+    os.utime(new / "of the epoch", (0, 0))
     os.chown(new / "owned", 70_000, 42)
     (new / "owned").chmod(0o4750)
     os.setxattr(new / "owned", "security.capability", CAPABILITY)
+    (new / "owned link").symlink_to("owned")
+    os.chown(new / "owned link", 70_000, 42, follow_symlinks=False)
     os.mkfifo(new / "pipe")
     os.mknod(new / "null", 0o20666, os.makedev(1, 3))
     # More entries than one block of a folder holds.
     for number in range(300):
         (new / f"{number:03}-{'n' * 60}").write_text(str(number))
     (tree / "usr/share").chmod(0o711)
+    (tree / "usr/shared").write_text("new, in the folder that debugfs is in when it comes to the link")
+    (tree / "vmlinuz").unlink()
+    (tree / "vmlinuz").symlink_to("etc/new")
 
 
 async def layer_over(disk: Path, folder: Path, name: str) -> tuple[Path, Path]:
@@ -100,10 +112,14 @@ async def test_a_layer_has_the_changed_files_and_little_else(tmp_path: Path) -> 
     owned = debugfs('stat "/usr/lib/new folder/owned"')
     assert "User: 70000   Group:    42" in owned
     assert "Mode:  04750" in owned
+    assert "User: 70000   Group:    42" in debugfs('stat "/usr/lib/new folder/owned link"')
     assert "Mode:  06755" in debugfs("stat /etc/setuid")
     assert f"security.capability ({len(CAPABILITY)}) = {CAPABILITY.hex(' ')}" in debugfs(
         'ea_list "/usr/lib/new folder/owned"'
     ) + debugfs('ea_get -x "/usr/lib/new folder/owned" security.capability')
+    assert [(found / name).stat().st_mode & 0o7777 for name in ("tmp", "mail")] == [0o1777, 0o3775]
+    assert "Mode:  01777" in debugfs("stat /tmp")
+    assert (found / "usr/lib/new folder/of the epoch").stat().st_mtime == 0
     assert "Type: FIFO" in debugfs('stat "/usr/lib/new folder/pipe"')
     assert "Device major/minor number: 01:03" in debugfs('stat "/usr/lib/new folder/null"')
 
@@ -160,6 +176,39 @@ async def test_a_disk_with_a_partition_table_cannot_have_layers(tmp_path: Path) 
         await extract(tmp_path / "disk.qcow2", target)
 
 
+async def test_every_file_of_a_large_disk_keeps_its_mode(tmp_path: Path) -> None:
+    tree, raw, disk = tmp_path / "tree", tmp_path / "base.raw", tmp_path / "disk.qcow2"
+    (tree / "many").mkdir(parents=True)
+    for number in range(21_000):
+        (tree / "many" / str(number)).touch()
+    (tree / "setuid").write_text("x")
+    (tree / "setuid").chmod(0o4755)
+    call("truncate", "-s", "64M", raw)
+    call("mke2fs", "-q", "-F", "-t", "ext4", "-N", "22000", "-d", tree, raw)
+    call("qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, disk)
+    target = tmp_path / "target"
+    target.mkdir()
+    found = await extract(disk, target)
+    assert len(list((found / "many").iterdir())) == 21_000
+    assert (found / "setuid").stat().st_mode & 0o7777 == 0o4755
+
+
+async def test_a_file_system_that_leads_out_of_the_bake_is_not_extracted(tmp_path: Path) -> None:
+    tree, raw, disk = tmp_path / "tree", tmp_path / "base.raw", tmp_path / "disk.qcow2"
+    tree.mkdir()
+    (tree / "xx_evil").write_text("x")
+    call("truncate", "-s", "16M", raw)
+    call("mke2fs", "-q", "-F", "-t", "ext4", "-O", "^metadata_csum", "-d", tree, raw)
+    raw.write_bytes(raw.read_bytes().replace(b"xx_evil", b"../evil"))
+    call("qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, disk)
+    target = tmp_path / "target"
+    target.mkdir()
+    with pytest.raises(BakeFailed, match="e2fsck of the disk below") as failed:
+        await extract(disk, target)
+    assert "illegal characters in its name" in failed.value.evidence["output"]
+    assert sorted(path.name for path in target.iterdir()) == ["disk.raw"]
+
+
 @pytest.mark.parametrize(
     ("backing", "options", "reason"),
     [
@@ -183,6 +232,9 @@ async def test_a_disk_that_is_a_link_or_has_its_data_elsewhere_is_refused(tmp_pa
     (tmp_path / "disk.qcow2").symlink_to("/etc/passwd")
     with pytest.raises(BakeFailed, match="is no file"):
         await check_chain(tmp_path / "disk.qcow2")
+    (tmp_path / "images").symlink_to(tmp_path)
+    with pytest.raises(BakeFailed, match="has a link in place of the folder images"):
+        await check_chain(tmp_path / "images" / "disk.qcow2")
     data = f"data_file={tmp_path / 'data'}"
     await asyncio.to_thread(call, "qemu-img", "create", "-q", "-f", "qcow2", "-o", data, tmp_path / "other.qcow2", "1M")
     with pytest.raises(BakeFailed, match="data are in another file"):

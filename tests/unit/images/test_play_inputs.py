@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -104,6 +105,47 @@ async def test_a_key_that_is_none_is_refused(answer: tuple[int, str], error: typ
     web = Web(**{"Release.key": answer})
     with pytest.raises(error, match=words):
         await play_inputs(recipe(), BakeAddresses(), transport=web.transport)
+
+
+@pytest.mark.parametrize(
+    ("locations", "is_refused"),
+    [
+        (["https://cdn.example/1", "https://cdn.example/Release.key"], False),
+        (["http://cdn.example/Release.key"], True),
+        (["http://cdn.example/1", "https://cdn.example/Release.key"], True),
+    ],
+)
+async def test_a_key_is_fetched_over_https_only_also_after_redirects(locations: list[str], is_refused: bool) -> None:
+    places = ["https://pkgs.k8s.io/core:/stable:/v1.36/deb/Release.key", *locations]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        following = places[places.index(str(request.url)) + 1 :]
+        return httpx.Response(302, headers={"Location": following[0]}) if following else httpx.Response(200, text=KEY)
+
+    inputs = play_inputs(recipe(), BakeAddresses(), transport=httpx.MockTransport(answer))
+    if is_refused:
+        with pytest.raises(UpstreamUnavailable, match=r"Release\.key redirects from HTTPS to HTTP, which is refused"):
+            await inputs
+    else:
+        assert (await inputs)["kubernetes_key"] == KEY
+
+
+async def test_authorities_of_the_settings_are_beside_those_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """apt and dnf trust only those of the file that they get, and upstream's packages may come with them."""
+    for name in ("machine", "own"):
+        options = ("-x509", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}")
+        files = ("-keyout", str(tmp_path / "key"), "-out", str(tmp_path / name))
+        made = await asyncio.create_subprocess_exec("openssl", "req", *options, *files, stderr=asyncio.subprocess.PIPE)
+        _, error = await made.communicate()
+        assert made.returncode == 0, error
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "machine"))
+    addresses = BakeAddresses(certificate_authorities=tmp_path / "own")
+    inputs = await play_inputs(recipe(), addresses, transport=Web().transport)
+    found = inputs["certificate_authorities"]
+    assert [one in found for one in ((tmp_path / "own").read_text(), (tmp_path / "machine").read_text())] == [True] * 2
+    assert found.count("BEGIN CERTIFICATE") == 2
 
 
 async def test_a_manifest_with_another_digest_is_refused() -> None:

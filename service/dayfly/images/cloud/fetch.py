@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -22,7 +23,7 @@ from dayfly.errors import BaseContentDiffers, BaseFetchFailed
 from dayfly.images.cache import Cache
 from dayfly.images.cloud.checksums import file_checksum, find_checksum
 from dayfly.images.cloud.download import download, require_limit
-from dayfly.images.cloud.http import client, fetch_bytes, file_path, shown
+from dayfly.images.cloud.http import client, fetch_bytes, file_path, require_file, shown
 from dayfly.images.cloud.part import ENDINGS, Part
 from dayfly.images.cloud.signatures import verify
 from dayfly.images.cloud_base import CloudBase, SignedChecksums
@@ -75,8 +76,10 @@ def remove_old(folder: Path, clock: Clock, *, keep: str = "") -> None:
     for path in folder.iterdir():
         limit = _KEEP_PART_SECONDS if path.name.endswith(ENDINGS) else _KEEP_IMAGE_SECONDS
         is_ours = path.name.endswith((*ENDINGS, ".img")) and not (keep and path.name.startswith(f"{keep}."))
-        if is_ours and now - path.stat().st_mtime > limit:
-            path.unlink()
+        # Another bake may rename its part, or remove the same file.
+        with suppress(FileNotFoundError):
+            if is_ours and now - path.stat().st_mtime > limit:
+                path.unlink()
 
 
 async def _signed_checksum(base: CloudBase, http: httpx.AsyncClient, root: Path) -> str:
@@ -126,6 +129,7 @@ async def _copy(base: CloudBase, part: Part, limit_bytes: int) -> None:
     """Fill the part with a local file; after a failure there is no part."""
     source = file_path(base.url)
     part.remove()
+    require_file(source)
     try:
         with source.open("rb") as file:
             size = os.fstat(file.fileno()).st_size

@@ -34,10 +34,13 @@ async def get(
 ) -> AsyncIterator[httpx.Response]:
     """The response to a GET after all redirects, its body not read yet; closed at the end of the block.
 
-    Raises BaseFetchFailed for a redirect from https to http, and httpx.HTTPError.
+    Raises BaseFetchFailed for a redirect from https to http and for an invalid URL, and httpx.HTTPError.
     """
-    # The bytes as they are: a length and a range refer to these.
-    request = http.build_request("GET", url, headers={"Accept-Encoding": "identity", **(headers or {})})
+    try:
+        # The bytes as they are: a length and a range refer to these.
+        request = http.build_request("GET", url, headers={"Accept-Encoding": "identity", **(headers or {})})
+    except httpx.InvalidURL as error:
+        raise BaseFetchFailed(f"{shown(url)} is not a valid URL") from error
     for _ in range(_MAX_REDIRECTS):
         response = await http.send(request, stream=True)
         if response.next_request is None:
@@ -78,6 +81,12 @@ def file_path(url: str) -> Path:
     return Path(url2pathname(urlsplit(url).path))
 
 
+def require_file(path: Path) -> None:
+    """Raise BaseFetchFailed where `path` is a device, a pipe or the like: these have no size, and perhaps no end."""
+    if path.exists() and not path.is_file():
+        raise BaseFetchFailed(f"{path} is not a file")
+
+
 def shown(url: str) -> str:
     """`url` for messages."""
     return without_credentials(url)
@@ -88,6 +97,7 @@ def reason(error: httpx.HTTPError) -> str:
 
 
 def _read(path: Path) -> bytes:
+    require_file(path)
     try:
         with path.open("rb") as file:
             content = file.read(_MAX_TEXT_BYTES + 1)

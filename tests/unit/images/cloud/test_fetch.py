@@ -7,7 +7,7 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from dayfly.images.cloud.fetch import FOLDER, fetch_image
 from dayfly.images.cloud.part import Part
 from dayfly.images.cloud_base import CloudBase
 from tests.support.clock import FakeClock
-from tests.support.cloud_bases import cloud_base, sha256
+from tests.support.cloud_bases import FINGERPRINT, cloud_base, sha256
 from tests.support.file_server import Answer, FileServer
 
 CONTENT = bytes(range(256)) * 12_000
@@ -284,6 +284,39 @@ async def test_a_local_file_is_copied(fetch: Fetcher, tmp_path: Path) -> None:
     with pytest.raises(errors.BaseFetchFailed, match=r"gone\.qcow2 cannot be copied: No such file or directory"):
         await fetch(cloud_base(url=(tmp_path / "gone.qcow2").as_uri()))
     assert fetch.left() == ["img"]
+
+
+@pytest.mark.parametrize("name", ["pipe", "folder", "zeros"])
+async def test_a_local_path_that_is_no_file_is_refused(fetch: Fetcher, tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "zeros").symlink_to("/dev/zero")
+    url = (tmp_path / name).as_uri()
+    with pytest.raises(errors.BaseFetchFailed, match=f"{name} is not a file"):
+        await fetch(cloud_base(url=url))
+    assert fetch.left() == []
+    signed = {"url": url, "key": "keys/lab.asc", "fingerprint": FINGERPRINT}
+    with pytest.raises(errors.BaseFetchFailed, match=f"{name} is not a file"):
+        await fetch(cloud_base(checksum=None, signed_checksums=signed))
+
+
+async def test_an_address_that_is_none_is_refused(fetch: Fetcher) -> None:
+    with pytest.raises(errors.BaseFetchFailed, match="is not a valid URL"):
+        await fetch(cloud_base(url="https://lab.invalid:disk/images/disk.qcow2"))
+
+
+async def test_files_that_another_bake_removes_meanwhile_do_no_harm(
+    fetch: Fetcher, server: FileServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = await fetch(base_of(server))
+    real = Path.iterdir
+
+    def listed(path: Path) -> Iterator[Path]:
+        yield path / "gone.part"
+        yield from real(path)
+
+    monkeypatch.setattr(Path, "iterdir", listed)
+    assert await fetch(base_of(server)) == image
 
 
 async def test_old_parts_and_unused_images_are_removed(fetch: Fetcher, server: FileServer) -> None:
