@@ -1,4 +1,7 @@
-"""The mirror's packages and registry, of the programs and images that the recipe k8s-debian compiles. No VM."""
+"""The mirror's packages and registry, of the programs and images that the recipe k8s-debian compiles. No VM.
+
+With --long only: no bake of the suite uses the mirror yet, and its programs take minutes to build.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,8 @@ from tests.support.mirror.packages import NAMES, minor_of
 from tests.support.mirror.private_apt import make_apt
 from tests.support.mirror.programs import Kubernetes, kubernetes, kubernetes_packages
 from tests.support.mirror.registry import Registry, kubernetes_registry, upstream_path
+
+pytestmark = pytest.mark.long
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 
@@ -87,7 +92,6 @@ async def test_apt_refuses_a_forged_mirror(tmp_path: Path) -> None:
             await make_apt(tmp_path / "apt", source(mirror)).update()
 
 
-@pytest.mark.long
 async def test_debian_installs_them(tmp_path: Path) -> None:
     async with kubernetes_mirror(tmp_path / "mirror") as mirror, kubernetes() as made:
         sources = await find_sources(made.suite)

@@ -1,4 +1,7 @@
-"""The mirror's cloud image and its broken kinds: partitions, boot loaders, files, and a download in parts. No VM."""
+"""The mirror's cloud image and its broken kinds: partitions, boot loaders, files, and a download in parts. No VM.
+
+With --long only: no bake of the suite uses the image yet, and making its three kinds takes minutes.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,8 @@ from tests.support.mirror.disk_layout import SECTOR_BYTES, Partition
 from tests.support.mirror.entered import entered
 from tests.support.mirror.file_server import file_server
 from tests.support.mirror.signing import signing_key
+
+pytestmark = pytest.mark.long
 
 LIMIT_SECONDS = 120
 
