@@ -40,12 +40,15 @@ def test_each_step_with_its_node_state_and_time(cluster: Cluster, draw: Callable
     now = 100.0
     picture = ClusterView(live.Console(stderr=True), cluster, lambda: now)
     done = step(cluster, name="sandbox", node=None, state="done", seconds=1.5, finished_at=cluster.created_at)
-    picture.show(cluster.model_copy(update={"steps": (done, step(cluster, attempt=2, detail="no SSH yet"))}))
+    steps = (done, step(cluster, attempt=2, detail="no SSH yet"))
+    # The server may have admitted the cluster already.
+    queued = {"phase": "pending", "queue_position": 3}
+    picture.show(cluster.model_copy(update={"steps": steps, **queued}))
     now = 110.0
     lines = [line.rstrip() for line in draw(picture).splitlines()]
     assert lines[1].split() == ["-", "sandbox", "done", "1.5", "s"]
     assert lines[2].split(maxsplit=5) == ["node01", "boot", "running,", "attempt", "2", "1 min 11 s  no SSH yet"]
-    assert f"{cluster.name}: pending (#{cluster.queue_position}), 10.0 s" in lines[3]
+    assert f"{cluster.name}: pending (#3), 10.0 s" in lines[3]
 
 
 def test_markup_of_a_guest_is_only_text(cluster: Cluster, draw: Callable[[ClusterView], str]) -> None:
