@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,46 +14,19 @@ from dayfly.images.bake_process import order_line
 from dayfly.images.container_bake import error_line, progress_line, result_line
 from dayfly.images.progress import Progress
 from dayfly.images.recipe import Recipe, load_recipe
+from tests.support.bake_program import BakeProgram
 
 RUNNING = Progress("base", "running")
 
 
-class Program:
-    """The program with a bake of the test's own, and an input that the test can end."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.monkeypatch = monkeypatch
-        read, self._write = os.pipe()
-        monkeypatch.setattr(sys, "stdin", os.fdopen(read))
-        monkeypatch.setattr(bake_process, "open_tools", self._open)
-
+class Program(BakeProgram):
     def order(self, order: BakeOrder) -> None:
-        os.write(self._write, order_line(order))
-
-    def end_input(self) -> None:
-        os.close(self._write)
-        self._write = -1
-
-    def run(self, bake: Any) -> int:
-        self.monkeypatch.setattr(bake_process, "bake", bake)
-        try:
-            bake_process.main()
-        except SystemExit as ended:
-            return int(ended.code or 0)
-        finally:
-            if self._write != -1:
-                os.close(self._write)
-            sys.stdin.close()
-        return 0
-
-    @asynccontextmanager
-    async def _open(self, settings: object) -> AsyncIterator[object]:
-        yield SimpleNamespace(images=None, verify=None)
+        self.write(order_line(order))
 
 
 @pytest.fixture
 def program(monkeypatch: pytest.MonkeyPatch) -> Program:
-    return Program(monkeypatch)
+    return Program(monkeypatch, bake_process)
 
 
 def test_the_order_is_baked(
