@@ -13,7 +13,7 @@ import pytest
 
 
 class BakeProgram:
-    """`module` has the program's `main`, `bake` and `open_tools`. The program's input is a pipe, which the test can end."""
+    """`module` has the program's `main`, `bake` and `open_tools`. A test can end the program's input, a pipe."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> None:
         self.monkeypatch = monkeypatch

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dayfly.errors import InvalidRequest, NotFound
 
-_VERSION: Final = re.compile(r"(?P<minor>[0-9]{1,3}\.[0-9]{1,3})(?:\.(?P<patch>[0-9]{1,4}))?")
+_VERSION: Final = re.compile(r"(?P<minor>[0-9]{1,3}\.[0-9]{1,3})(?:\.(?P<patch>0|[1-9][0-9]{0,3}))?")
 _TAG: Final = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$"
 _IMAGE: Final = r"^[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9._-]+)*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$"
 

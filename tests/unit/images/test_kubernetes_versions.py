@@ -75,7 +75,7 @@ def test_a_new_minor_version_is_one_line(provisioning: Path) -> None:
     assert recipe_names(provisioning).index("k8s-1.40") == recipe_names(provisioning).index("k8s-1.36") + 1
 
 
-@pytest.mark.parametrize("version", ["1.33", "1", "1.36.x", "1.36.4.1", "2.36", "v1.36", "1.36.99999"])
+@pytest.mark.parametrize("version", ["1.33", "1", "1.36.x", "1.36.4.1", "2.36", "v1.36", "1.36.99999", "1.36.05"])
 def test_a_version_that_there_is_not_is_answered_with_those_there_are(version: str) -> None:
     with pytest.raises(NotFound, match=r"k8s-1\.34, k8s-1\.35, k8s-1\.36, and each release of theirs"):
         load_recipe(f"k8s-{version}")
