@@ -1,5 +1,5 @@
 # Finds or installs Python, and creates .venv with Dayfly. To be sourced after lib.sh.
-# Not here: the list of dependencies (pyproject.toml).
+# Not here: the dependencies (pyproject.toml), their versions and hashes (lock/).
 # shellcheck shell=bash
 
 # Whether a Python is new enough and has the modules; find_python prints the reason.
@@ -28,29 +28,29 @@ find_python() {
     return 1
 }
 
-# ensure_venv [--group dev]: ensures .venv with Dayfly (editable), its server and bake tools; pip gets the arguments, too.
+# ensure_venv [LOCK]: ensures .venv with Dayfly (editable) and what the lock file deploy/lock/LOCK.txt has: `host` (the default)
+# or `dev`. pip refuses whatever has another hash than there.
 ensure_venv() {
-    local stamp wanted
-    stamp=$VENV/.dayfly-${2:-server}
-    wanted="$(sha256sum <"$REPO/pyproject.toml") $REPO"
+    local lock=$REPO/deploy/lock/${1:-host}.txt stamp wanted
+    stamp=$VENV/.dayfly-${1:-host}
+    wanted="$(cat "$REPO/pyproject.toml" "$lock" | sha256sum) $REPO"
     if [[ -x $VENV/bin/dayfly && -f $stamp && $(<"$stamp") == "$wanted" ]]; then return; fi
     if ! _python_fits "$VENV/bin/python"; then
         find_python || return
         limited 300 "$PYTHON" -m venv --clear "$VENV" || return
     fi
     say "    installing Dayfly and its dependencies into $VENV"
-    # Debian's pip does not support dependency groups.
-    pip_install --upgrade 'pip>=25.1' || return
-    pip_install --editable "${REPO}[server,bake]" "$@" || return
+    pip_install --require-hashes --requirement "$lock" || return
+    # Without pip's isolated build, which would fetch the build's requirements without hashes: the lock has them.
+    pip_install --no-deps --no-build-isolation --editable "$REPO" || return
     printf '%s' "$wanted" >"$stamp"
 }
 
-# Not -qq: pip's warnings have the reason for an unreachable registry. pip reads dependency groups from pyproject.toml in the
-# current folder.
+# Not -qq: pip's warnings have the reason for an unreachable registry.
 pip_install() {
     local log status=0
     log=$(mktemp) || return
-    limited 1800 env --chdir="$REPO" "$VENV/bin/python" -m pip install -q "$@" >"$log" 2>&1 || status=$?
+    limited 1800 "$VENV/bin/python" -m pip install -q "$@" >"$log" 2>&1 || status=$?
     if [[ $status -eq 0 ]]; then rm -f "$log"; return; fi
     tail -n 20 "$log" >&2
     say "(pip's whole output: $log)" >&2
@@ -70,6 +70,8 @@ explain_pip() {
                 "another) and this machine's network; where a proxy is needed, set https_proxy" ;;
         *CERTIFICATE_VERIFY_FAILED* | *SSLError*)
             say "this machine does not trust the registry's certificate: set PIP_CERT to a file of trusted authorities" ;;
+        *"DO NOT MATCH THE HASHES"*)
+            say "the registry of Python packages has another file than deploy/lock: see its address (pip config list)" ;;
         *"No matching distribution"*)
             say "the registry of Python packages has no suitable version: see its address (pip config list)" ;;
     esac

@@ -52,7 +52,7 @@ parse() {
         case $1 in
             --fast) FAST=yes ;;
             --long) LONG=yes; LIMIT[hosts]=9000; TEST_LIMIT[hosts]=3600; LIMIT[integration]=5400; TEST_LIMIT[integration]=1800
-                LIMIT[e2e]=7200 ;;   # the conformance tests' short list as well
+                LIMIT[e2e]=7200 ;;
             --only) [[ " ${QUIET_STAGES[*]} serial ${VM_STAGES[*]} " == *" ${2:-} "* ]] \
                     || die "--only takes one of: ${QUIET_STAGES[*]} serial ${VM_STAGES[*]}"
                 ONLY+=("$2"); shift ;;
@@ -76,7 +76,7 @@ setup() {
     if wanted e2e; then part "kubectl" install_kubectl; fi
     part "postgresql" install_postgresql
     part "container engine" ensure_engine "$WORK/dockerd.log"
-    part "virtual environment" ensure_venv --group dev
+    part "virtual environment" ensure_venv dev
     cd "$REPO" || die "cannot enter $REPO"
     PATH=$VENV/bin:$PATH
 }
@@ -139,13 +139,15 @@ set_command() {
 # Runs all checks, so that one run shows all errors.
 lint() {
     local check status=0
-    for check in "ruff check" "ruff format --check" mypy lint-imports \
+    for check in "ruff check" "ruff format --check" mypy lint-imports "python deploy/lock/renew.py --check" \
         "shellcheck --external-sources deploy/*.sh deploy/docker/{build.sh,trim,postgres/entrypoint} tests/run.sh .ci/run" \
         "shellcheck provisioning/base/{enter,mount,trim} provisioning/base/initrd/{init,udhcpc}" \
         "shellcheck provisioning/kubernetes/{*.sh,import-images} provisioning/toolbox/{net,node,registry,trim} tests/hosts/pivot \
             tests/support/mirror/crictl/build.sh" \
         "shellcheck provisioning/ansible/roles/kubernetes_images/files/{list-images-*,pull-images}" \
-        "cd provisioning/ansible && ansible-lint"; do
+        "shellcheck provisioning/cloud/{start,node,clean} provisioning/cloud/files/usr/lib/dayfly/{seed,grow-root}" \
+        "cd provisioning/ansible && ansible-lint" \
+        "cd provisioning/ansible && ansible-lint ../cloud/{before,after,vars}.yaml"; do
         echo "--- $check"
         bash -c "$check" || status=1
     done
@@ -186,7 +188,8 @@ start_beside() {
     if wanted integration; then BESIDE+=(lab); fi
     if wanted serial; then BESIDE+=(serial); fi
     if wanted e2e; then BESIDE+=(k8s-debian); fi
-    if [[ -n $LONG ]] && wanted e2e; then BESIDE+=(conformance k8s-debian-conformance); fi
+    if wanted e2e; then BESIDE+=(conformance); fi
+    if [[ -n $LONG ]] && wanted e2e; then BESIDE+=(k8s-debian-conformance); fi
     [[ ${#BESIDE[@]} -gt 0 ]] || return 0
     say "" "=== in the background: ${BESIDE[*]} (logs: $WORK/bake.log, $WORK/serial.log)"
     : >"$WORK/bake.log"

@@ -44,6 +44,8 @@ HERE: Final = "deploy/docker"
 LABEL: Final = "dayfly.lab"
 BASE: Final = yaml.safe_load((Path(__file__).parent / "base.yaml").read_text())
 PACKAGES: Final[Mapping[str, Sequence[str]]] = BASE["packages"]
+LOCK: Final = "deploy/lock/service.txt"
+"""Versions and hashes of the service's dependencies."""
 DISTRIBUTION: Final = ("pyproject.toml", "README.md", "LICENSE", "service", "migrations", "provisioning")
 """The sources of Dayfly's wheel."""
 
@@ -62,7 +64,7 @@ class Lab:
         """Build dayfly/`name`:latest from the checkout, unless it is up to date."""
         repository = f"dayfly/{name}"
         rootfs = RootFileSystem(suite=BASE["suite"], packages=tuple(PACKAGES[name]))
-        ours = (f"{HERE}/pip_for.py", f"{HERE}/base.yaml", *DISTRIBUTION) if name == "service" else ()
+        ours = (f"{HERE}/pip_for.py", f"{HERE}/base.yaml", LOCK, *DISTRIBUTION) if name == "service" else ()
         sources = (f"{HERE}/{name}", f"{HERE}/build.py", *ours)
         key = fingerprint(REPO, rootfs, self.base, files=sources)
         final = f"{repository}:{key[:TAG_LENGTH]}"
@@ -112,13 +114,13 @@ class Lab:
 async def _make_wheels(context: Path, on_line: OnLine) -> None:
     """Write Dayfly's wheel to dist/ and its dependencies' to wheels/, with the machine's pip configuration.
 
-    The wheels are for the base's Python and C library, not for this machine's.
+    The dependencies are those of the lock. The wheels are for the base's Python and C library, not for this machine's.
     """
     wheels, dist = context / "wheels", context / "dist"
     quiet = ("--disable-pip-version-check", "--no-input")
-    wheel = ("wheel", *quiet, "--no-deps", "--wheel-dir", dist, REPO)
+    # Without pip's isolated build, which would fetch the build's requirements without hashes: .venv has them.
+    wheel = ("wheel", *quiet, "--no-deps", "--no-build-isolation", "--wheel-dir", dist, REPO)
     await run([sys.executable, "-m", "pip", *wheel], name="pip wheel", on_line=on_line)
-    (ours,) = dist.glob("dayfly-*.whl")
     version, machine = BASE["python"], platform.machine()
     platforms = [f"manylinux_2_{minor}_{machine}" for minor in range(BASE["glibc"], 4, -1)]
     await run(
@@ -126,12 +128,11 @@ async def _make_wheels(context: Path, on_line: OnLine) -> None:
             *(sys.executable, REPO / HERE / "pip_for.py", version, "download", *quiet, "--dest", wheels),
             *("--only-binary", ":all:", "--implementation", "cp", "--python-version", version),
             *(f"--platform={name}" for name in (*platforms, f"manylinux2014_{machine}")),
-            f"{ours}[server]",
+            *("--require-hashes", "--requirement", REPO / LOCK),
         ],
         name="pip download",
         on_line=on_line,
     )
-    (wheels / ours.name).unlink()
 
 
 async def build(base: str | None, names: tuple[str, ...]) -> None:

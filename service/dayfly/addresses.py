@@ -1,4 +1,4 @@
-"""Addresses, for the client and the server: loopback, a host with its port as text, URLs of engines.
+"""Addresses, for the client and the server: loopback, a host with its port as text, URLs of engines and of issuers.
 
 It needs only the standard library, so that the client needs no part of the server.
 """
@@ -38,3 +38,20 @@ def is_engine_url(url: str) -> bool:
         return not parts.netloc and len(parts.path) > 1
     is_one_word = re.search(r"\s", url) is None
     return parts.scheme in _ENGINE_SCHEMES and bool(parts.hostname) and port_is_valid and is_one_word
+
+
+def is_private_url(url: str, *, loopback_http: bool) -> bool:
+    """Whether nobody on the way can read or change what is sent to `url`: HTTPS, or HTTP on this machine.
+
+    A URL with a user or a password is refused as well.
+    """
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        port_is_valid = parts.port is None or parts.port > 0
+        host.encode("idna")
+    except ValueError:
+        return False
+    is_private = parts.scheme == "https" or (parts.scheme == "http" and loopback_http and is_loopback(host))
+    is_plain = "@" not in parts.netloc and re.search(r"[\s\\]", url) is None and url.isprintable()
+    return is_private and bool(host) and port_is_valid and is_plain

@@ -5,7 +5,9 @@ Not here: the process that runs them, its signals and its HTTP server (process.p
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine, Mapping
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -13,12 +15,17 @@ from typing import Any, Final
 
 from dayfly.addon_files import load_addons
 from dayfly.addon_manifests import AddonManifests
+from dayfly.api.authentication import Authentication
 from dayfly.api.dependencies import ApiServices
 from dayfly.api.held_responses import HeldResponses
+from dayfly.api.rate_limits import RateLimits
+from dayfly.api.token_authentication import TokenAuthenticator
+from dayfly.assets import provisioning
 from dayfly.clock import Clock
 from dayfly.controllers.admission import Admission
 from dayfly.controllers.bakes.builder import Builder, BuilderOptions
 from dayfly.controllers.bakes.leftovers import Leftovers
+from dayfly.controllers.bakes.rebuilds import Rebuilds
 from dayfly.controllers.cluster.addons import AddonController
 from dayfly.controllers.cluster.boot_source import BootSources
 from dayfly.controllers.cluster.boot_throttle import BootThrottle
@@ -36,14 +43,19 @@ from dayfly.controllers.engine_host import EngineHost
 from dayfly.controllers.gc import GarbageCollector
 from dayfly.controllers.image_catalog import ImageCatalog, base_of
 from dayfly.controllers.image_collection import ImageCollector
+from dayfly.controllers.images_in_use import ImagesInUse
 from dayfly.controllers.pools.controller import PoolController
 from dayfly.controllers.pools.health import PoolHealth
 from dayfly.controllers.registry_caches import RegistryCaches
 from dayfly.controllers.spec_refresh import SpecRefresher
 from dayfly.controllers.templates import TemplateController
+from dayfly.controllers.webhooks.deliverer import Deliverer, DelivererOptions
+from dayfly.domain.bake import BakedImage, BakeOrder
 from dayfly.domain.cluster.damage import RestartRules
 from dayfly.domain.cluster.topology import Publication
 from dayfly.domain.scheduling.resources import CapacityRules
+from dayfly.domain.security.oidc import OidcRules
+from dayfly.domain.security.webhook_addresses import networks
 from dayfly.drivers.docker.engine import DockerEngine
 from dayfly.drivers.docker.images import DockerImages
 from dayfly.drivers.docker.registry_credentials import credentials_for
@@ -53,9 +65,17 @@ from dayfly.drivers.kubernetes.client import KubeClient
 from dayfly.drivers.qemu.accelerators import Accelerators, host_processor
 from dayfly.drivers.qemu.vm import QemuMachines
 from dayfly.drivers.ssh import SshConnections
+from dayfly.drivers.webhooks.caller import HttpCaller
 from dayfly.errors import TooManyStreams
+from dayfly.images.apt_sources import Mirrors
+from dayfly.images.bake import AskForRoom
 from dayfly.images.bake_process import bake_in_process
 from dayfly.images.orders import check_order
+from dayfly.images.package_news import newest_packages
+from dayfly.images.plan import make_plan
+from dayfly.images.progress import Report
+from dayfly.oidc.authenticator import OidcAuthenticator
+from dayfly.oidc.rules_file import RulesFile
 from dayfly.settings import Settings
 from dayfly.steps.addons import Addons
 from dayfly.steps.boot import Boot
@@ -181,6 +201,7 @@ def services_of(settings: Settings, store: Store, infrastructure: Infrastructure
     catalog = ImageCatalog(infrastructure.images, store)
     collector = GarbageCollector(settings, store, engine, ImageCollector(settings, catalog), clock)
     manifests = AddonManifests.of(settings)
+    oidc = oidc_rules(settings, clock)
     return ApiServices(
         settings=settings,
         store=store,
@@ -204,12 +225,32 @@ def services_of(settings: Settings, store: Store, infrastructure: Infrastructure
         clock=clock,
         checks={"database": store.ping, "engine": engine.info},
         allowed_hosts=settings.allowed_hosts,
+        authentication=authentication_of(settings, store, clock, oidc),
         held=HeldResponses(settings.max_held_responses),
         streams=HeldResponses(settings.max_event_streams, refusal=TooManyStreams),
+        rates=RateLimits(settings.rate_limit_per_minute),
         addons=load_addons(),
         why_addon_unavailable=manifests.why_unavailable,
         complete_addon=manifests.complete,
         check_bake=check_order,
+        login_issuers=lambda: oidc().issuers,
+    )
+
+
+def oidc_rules(settings: Settings, clock: Clock) -> Callable[[], OidcRules]:
+    """Returns the OIDC rules in force; none without a file of rules. Raises OidcFileInvalid."""
+    return OidcRules if settings.oidc_file is None else RulesFile(settings.oidc_file, clock).current
+
+
+def authentication_of(settings: Settings, store: Store, clock: Clock, oidc: Callable[[], OidcRules]) -> Authentication:
+    """How callers prove who they are. `oidc` returns the OIDC rules in force."""
+    if settings.authentication == "off":
+        return Authentication()
+    return Authentication(
+        required=True,
+        authenticators=(TokenAuthenticator(store, clock), OidcAuthenticator(oidc, store.teams.get, clock)),
+        own_uid=os.getuid(),
+        loopback_is_operator=settings.loopback_is_operator,
     )
 
 
@@ -246,8 +287,15 @@ def worker_jobs(
         ).run(),
         TemplateController(settings, store, specs, clock).run(),
         PoolController(settings, store, specs, clock).run(),
+        ImagesInUse(settings, catalog, clock).run(),
+        deliverer_of(settings, store, clock).run(),
         *([caches.run()] if settings.caches else []),
     ]
+
+
+def deliverer_of(settings: Settings, store: Store, clock: Clock) -> Deliverer:
+    options = DelivererOptions(settings.worker_name, poll_seconds=settings.poll_seconds)
+    return Deliverer(store, HttpCaller(networks(settings.webhook_networks)), options, clock)
 
 
 async def run_builder(settings: Settings, store: Store, clock: Clock) -> None:
@@ -262,5 +310,23 @@ async def run_builder(settings: Settings, store: Store, clock: Clock) -> None:
     )
     async with open_infrastructure(settings.of_bakes, clock) as infrastructure:
         leftovers = Leftovers(infrastructure.engine, infrastructure.images, settings.cache_dir, clock)
-        run_bake = partial(bake_in_process, images=infrastructure.images)
-        await Builder(store, run_bake, leftovers.remove, options, clock).run()
+
+        async def run_bake(order: BakeOrder, report: Report, room: AskForRoom) -> BakedImage:
+            return await bake_in_process(order, report, images=infrastructure.images, room=room)
+
+        async def promote(name: str, image: BakedImage) -> None:
+            await catalog.promote(name, image.id)
+
+        catalog = ImageCatalog(infrastructure.images, store)
+        builder = Builder(store, run_bake, leftovers.remove, infrastructure.host.offered, promote, options, clock)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(builder.run())
+            if settings.rebuild_rules:
+                group.create_task(_rebuilds(settings, catalog, clock).run())
+
+
+def _rebuilds(settings: Settings, catalog: ImageCatalog, clock: Clock) -> Rebuilds:
+    mirrors = Mirrors(settings.debian_mirror, settings.debian_security_mirror)
+    plan = partial(make_plan, root=provisioning())
+    newest = partial(newest_packages, mirrors=mirrors)
+    return Rebuilds(settings.rebuild_rules, settings.rebuild_check_seconds, catalog, plan, newest, clock)

@@ -34,6 +34,7 @@ CODES: Final = tuple(
 )
 PASS_RESULTS: Final = ("finished", "waiting", "lease_lost", "error")
 BAKE_PHASES: Final = ("succeeded", "failed", "cancelled")
+CALL_RESULTS: Final = ("delivered", "failed")
 SWEEPS: Final = ("garbage_collection", "pool_health")
 STATUS_CLASSES: Final = ("2xx", "3xx", "4xx", "5xx", "none")
 """`none`: the caller left, or the process stopped, before an answer."""
@@ -78,6 +79,14 @@ bake_seconds: Final = _histogram(
 bake_failures: Final = _counter(
     "dayfly_bake_failures_total", "Bakes that this process ended as `failed`, by the code of the error.", ["code"]
 )
+rebuild_checks: Final = _counter(
+    "dayfly_rebuild_checks_total",
+    "Comparisons of a recipe's last image with its sources, by result: `queued` a rebuild, `nothing` to do, `failed`.",
+    ["result"],
+)
+webhook_calls: Final = _counter(
+    "dayfly_webhook_calls_total", "Calls of webhooks that this process made, by result.", ["result"]
+)
 sweep_seconds: Final = _histogram(
     "dayfly_sweep_duration_seconds",
     "Duration of comparisons of the engine with the records.",
@@ -107,6 +116,14 @@ http_seconds: Final = _histogram(
     ["method", "route"],
     buckets=_HTTP_BUCKETS,
 )
+tls_expiry: Final = _gauge(
+    "dayfly_tls_certificate_expiry_timestamp_seconds",
+    "Unix time at which the certificate that this process serves expires; 0: it serves without TLS.",
+)
+tls_reload_failed: Final = _gauge(
+    "dayfly_tls_reload_failed",
+    "1 if the certificate's present files cannot be used, so that this process serves the former one; otherwise 0.",
+)
 Info("dayfly_build", "The release of this process.", registry=REGISTRY).info({"version": __version__})
 
 for _step in STEPS:
@@ -116,8 +133,12 @@ for _code in CODES:
     step_failures.labels(_code)
     cluster_failures.labels(_code)
     bake_failures.labels(_code)
+for _result in ("queued", "nothing", "failed"):
+    rebuild_checks.labels(_result)
 for _phase in BAKE_PHASES:
     bake_seconds.labels(_phase)
+for _result in CALL_RESULTS:
+    webhook_calls.labels(_result)
 for _result in PASS_RESULTS:
     pass_seconds.labels(_result)
 for _sweep in SWEEPS:

@@ -19,8 +19,10 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from dayfly.addresses import is_engine_url
 from dayfly.bake_settings import BakeSettings
+from dayfly.domain.bake_rebuild import RebuildRule, read_rules
 from dayfly.domain.registry_cache import RegistryCache, read_caches
 from dayfly.setting_types import as_list, must
+from dayfly.tls_settings import TlsSettings
 
 _PROCESS = secrets.token_hex(3)
 """Distinguishes processes with the same host name and pid: containers may share both."""
@@ -60,11 +62,25 @@ def _ip_address(value: str) -> str:
     return value
 
 
+def _network(value: str) -> str:
+    try:
+        return str(ipaddress.ip_network(value))
+    except ValueError:
+        raise ValueError(f"{value} is no network, such as 10.0.0.0/8 or fd00::/8") from None
+
+
 def _host_name(value: str) -> str:
     try:
         return value if _HOST_NAME.fullmatch(value) else _ip_address(value)
     except ValueError:
         raise ValueError(f"{value!r} is neither a host name nor an IP address; write neither port nor scheme") from None
+
+
+def _address(value: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(value)
+    except ValueError:
+        return None
 
 
 def _is_range(value: str) -> bool:
@@ -102,6 +118,11 @@ def _registry_caches(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _rebuilds(value: tuple[str, ...]) -> tuple[str, ...]:
+    read_rules(value)
+    return value
+
+
 def _registry(value: str) -> str:
     host, _, port = value.rpartition(":")
     if port.isdigit() and not 0 < int(port) < 65536:
@@ -115,7 +136,9 @@ DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 HostName = Annotated[str, AfterValidator(_host_name)]
 RegistryCaches = Annotated[tuple[str, ...], NoDecode, BeforeValidator(as_list), AfterValidator(_registry_caches)]
 HostNames = Annotated[tuple[Annotated[str, AfterValidator(_host_name_or_any)], ...], NoDecode, BeforeValidator(as_list)]
+Rebuilds = Annotated[tuple[str, ...], NoDecode, BeforeValidator(as_list), AfterValidator(_rebuilds)]
 Registries = Annotated[tuple[Annotated[str, AfterValidator(_registry)], ...], NoDecode, BeforeValidator(as_list)]
+Networks = Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], NoDecode, BeforeValidator(as_list)]
 Instance = Annotated[
     str,
     must(_INSTANCE.fullmatch, "must be 1 to 63 lower-case letters and digits, with `-`, `.` or `_` between them"),
@@ -124,7 +147,7 @@ EngineUrl = Annotated[str, must(is_engine_url, "must be a URL, such as unix:///v
 PortRange = Annotated[str, must(_is_range, "a port range has the form 40000-40999")]
 
 
-class Settings(BakeSettings):
+class Settings(BakeSettings, TlsSettings):
     """The settings of this installation. An empty variable counts as unset."""
 
     model_config = SettingsConfigDict(env_prefix="DAYFLY_", env_ignore_empty=True, frozen=True)
@@ -142,6 +165,15 @@ class Settings(BakeSettings):
     listen_port: Port = 8700
     host_names: HostNames = ()
     """Accepted host names in requests' Host header, in addition to loopback's, as `lab.example,10.0.0.5`; `*`: any."""
+    listen_socket: Path | None = None
+    """A unix socket on which the API listens as well. Root and the server's own user are operators there, without a
+    token; the file's mode lets nobody else in. Unset: none."""
+    authentication: Literal["off", "required"] = "off"
+    """`off`: whoever reaches the API may do everything. `required`: a request needs a token (`dayfly token`), and the
+    first start makes the operator's: it is shown on the terminal, or written to `operator-token` in `state_dir`."""
+    loopback_is_operator: bool = False
+    """With `authentication=required`: every user and program of this host is an operator without a token, as the whole
+    network is through a proxy on this host that does not add a header such as X-Forwarded-For."""
     worker_metrics_port: Port | None = None
     """The port of /metrics of a `dayfly worker` or `dayfly builder`, on `listen_address`; unset: they open no port.
     `dayfly serve` and `dayfly api` show metrics on their own port."""
@@ -153,10 +185,16 @@ class Settings(BakeSettings):
     max_event_streams: int = Field(default=250, ge=1, le=100_000)
     """Streams of events (`text/event-stream`) that one process serves at once, at most a quarter of its connections.
     Beyond: 503 `too_many_streams`."""
+    rate_limit_per_minute: Annotated[int, Field(ge=1, le=10**9)] = 60_000
+    """Requests of one principal that one process answers in a minute. Beyond: 429 `rate_limited` with a Retry-After."""
     header_timeout_seconds: Deadline = 10.0
     """The time that callers have to send a request's headers; then the connection is closed."""
     body_timeout_seconds: Deadline = 20.0
     """The time that callers have to send a request's body; then 408 `body_too_slow`."""
+
+    oidc_file: Path | None = None
+    """The file of OIDC issuers and rules (TOML), whose tokens are accepted then. `dayfly oidc check FILE` checks one; a
+    changed file is used within a second, unless it has an error."""
 
     docker_host: EngineUrl | None = None
     """The engine's URL, `unix:///var/run/docker.sock`; unset: as the docker command finds it."""
@@ -185,6 +223,10 @@ class Settings(BakeSettings):
     """A file as `docker login` writes it, with the caches' logins (user and password). Every cluster can pull what
     these logins can. Unset: the caches pull anonymously."""
 
+    webhook_networks: Networks = ()
+    """Networks that webhooks may call beside public addresses, as `10.0.0.0/8,fd00::/8`. The API's callers choose the
+    addresses: with `127.0.0.0/8` they reach every service of the worker's host that listens there."""
+
     bakes: Literal["off", "serve", "separate"] = "off"
     """Bakes over HTTP, which need root: `serve`: `dayfly serve` carries them out; `separate`: `dayfly builder`
     processes do, on PostgreSQL; `off`: requests for bakes are refused (bakes_off)."""
@@ -192,6 +234,12 @@ class Settings(BakeSettings):
     """Bakes over HTTP that run at once on one host."""
     bake_attempts: Count = 3
     """How often a bake over HTTP is begun whose builder ended, or whose engine did not answer, before it fails."""
+
+    rebuilds: Rebuilds = ()
+    """Recipes that builders bake again when their base, roles or packages have news, as `bare,k8s-debian:promote`.
+    With `:promote` the recipe's name moves to the new image; else the image waits for its promotion. Empty: none."""
+    rebuild_check_seconds: Annotated[float, Field(ge=60, le=1e9, allow_inf_nan=False)] = 24 * 3600.0
+    """How often each of `rebuilds` is compared with what its sources have."""
 
     accelerator: Literal["auto", "kvm", "tcg"] = "auto"
     """`auto` tries KVM once per host boot, and falls back to emulation (tcg)."""
@@ -256,7 +304,12 @@ class Settings(BakeSettings):
     orphan_grace_seconds: Pause = 600.0
     """Grace period of objects with this installation's label whose owner was never on record; then they are removed."""
     history_seconds: Pause = 30 * 24 * 3600.0
-    """How long the record of a deleted cluster is kept, with its steps and events."""
+    """How long the record of a deleted cluster is kept, with its steps and events; those of bakes, and the changes of
+    images' names, but for those that a rollback returns to."""
+    usage_seconds: Pause = 400 * 24 * 3600.0
+    """How long usage is kept after the cluster released what it used."""
+    audit_seconds: Pause = 400 * 24 * 3600.0
+    """How long entries of the audit are kept."""
 
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -278,6 +331,11 @@ class Settings(BakeSettings):
                 f"{self.max_ttl_seconds}"
             )
         return self
+
+    @property
+    def rebuild_rules(self) -> tuple[RebuildRule, ...]:
+        """The recipes that are rebuilt."""
+        return read_rules(self.rebuilds)
 
     @property
     def caches(self) -> tuple[RegistryCache, ...]:
@@ -315,6 +373,15 @@ class Settings(BakeSettings):
         if "*" in self.host_names:
             return None
         return frozenset({"localhost", "127.0.0.1", "::1", self.listen_address, *self.host_names})
+
+    @property
+    def certificate_names(self) -> frozenset[str]:
+        """The host names and addresses of the API, for a certificate of the installation's own authority."""
+        listened = () if ipaddress.ip_address(self.listen_address).is_unspecified else (self.listen_address,)
+        given = ("localhost", "127.0.0.1", "::1", *listened, self.host_name.lower(), *self.host_names)
+        # Without zones (`%eth0`), which mean something on one machine only; a machine's own name may be no host name.
+        names = (name.partition("%")[0] for name in given if name != "*")
+        return frozenset(str(_address(name) or name) for name in names if _address(name) or _HOST_NAME.fullmatch(name))
 
     @property
     def of_bakes(self) -> Self:

@@ -7,14 +7,14 @@ record of it. Not here: the steps (steps/), and the phases of a bake (images/bak
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from dayfly.clock import Clock
-from dayfly.domain.bake import verification_cluster
+from dayfly.domain.bake import verification_cluster, verification_spec
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster
-from dayfly.domain.cluster.provisioning_plan import plan_steps
+from dayfly.domain.cluster.provisioning_plan import PlannedStep, plan_steps
 from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.cluster.timeouts import Accelerator, limits_for
 from dayfly.domain.cluster.topology import Publication, compute_topology
@@ -22,7 +22,7 @@ from dayfly.domain.image import ImageManifest
 from dayfly.domain.security.secrets import new_secrets
 from dayfly.drivers.host_pressure import KernelPressure
 from dayfly.drivers.interfaces import Drivers
-from dayfly.errors import ImageBroken, StepTimeout
+from dayfly.errors import ConformanceFailed, ImageBroken, StepTimeout
 from dayfly.steps.observe.diagnostics import collect
 from dayfly.steps.step import Step, StepContext
 from dayfly.steps.teardown import remove_everything
@@ -39,30 +39,35 @@ class Verifier:
     publication: Publication
     clock: Clock
 
-    async def __call__(self, image_id: str, manifest: ImageManifest, progress: Callable[[str], None]) -> None:
+    async def __call__(
+        self,
+        image_id: str,
+        manifest: ImageManifest,
+        progress: Callable[[str], None],
+        *,
+        conformance: Collection[str] | None = None,
+    ) -> None:
         """Raises a step's errors, and ImageBroken for a failed command. Removes the cluster in every case.
 
-        `progress` receives sentences for people.
+        `progress` receives sentences for people. `conformance`: the specs that run after the commands, as in BakeOrder.
+        Raises ConformanceFailed for one that fails, and for an image without tests.
         """
-        context = self._context(image_id, manifest, progress)
+        if conformance is not None and not (manifest.kubernetes and manifest.kubernetes.conformance):
+            raise ConformanceFailed("the image has no conformance tests")
+        context = self._context(verification_spec(image_id, manifest, conformance), progress)
         # Remove the cluster of an earlier bake of the recipe that was killed.
         await remove_everything(self.drivers.engine, context.cluster.id)
         try:
             await self._create(context)
             await self._run_commands(context)
+            if context.spec.conformance:
+                await self._apply(PlannedStep("conformance"), context)
         finally:
             await remove_everything(self.drivers.engine, context.cluster.id)
 
-    def _context(self, image_id: str, manifest: ImageManifest, progress: Callable[[str], None]) -> StepContext:
+    def _context(self, spec: ClusterSpec, progress: Callable[[str], None]) -> StepContext:
         now = self.clock.now()
-        cluster_id = verification_cluster(manifest.recipe)
-        spec = ClusterSpec(
-            image=image_id,
-            image_id=image_id,
-            manifest=manifest,
-            control_plane=manifest.control_plane,
-            worker=manifest.worker,
-        )
+        cluster_id = verification_cluster(spec.manifest.recipe)
         topology = compute_topology(
             cluster_id,
             spec,
@@ -82,18 +87,20 @@ class Verifier:
         )
 
     async def _create(self, context: StepContext) -> None:
-        nodes = context.spec.nodes()
         for planned in plan_steps(context.spec):  # Each step follows its dependencies.
-            step = self.steps[planned.name]
-            node = nodes[planned.node - 1] if planned.node else None
-            context.progress(f"step {planned.name}")
-            limit = step.limit(context.limits)
-            try:
-                async with asyncio.timeout(limit):
-                    await step.apply(replace(context, node=node))
-            except TimeoutError as error:
-                evidence = await collect(self.drivers, context.topology, context.secrets, KernelPressure(), self.clock)
-                raise StepTimeout(f"step {planned.name} took longer than {limit:.0f} s", evidence=evidence) from error
+            await self._apply(planned, context)
+
+    async def _apply(self, planned: PlannedStep, context: StepContext) -> None:
+        step = self.steps[planned.name]
+        node = context.spec.nodes()[planned.node - 1] if planned.node else None
+        context.progress(f"step {planned.name}")
+        limit = step.limit(context.limits)
+        try:
+            async with asyncio.timeout(limit):
+                await step.apply(replace(context, node=node))
+        except TimeoutError as error:
+            evidence = await collect(self.drivers, context.topology, context.secrets, KernelPressure(), self.clock)
+            raise StepTimeout(f"step {planned.name} took longer than {limit:.0f} s", evidence=evidence) from error
 
     async def _run_commands(self, context: StepContext) -> None:
         target = await context.ssh_target(context.spec.nodes()[0])

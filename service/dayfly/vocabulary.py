@@ -177,6 +177,47 @@ class BakePhase(StrEnum):
     CANCELLED = "cancelled"
 
 
+class TokenKind(StrEnum):
+    """Whose a token is."""
+
+    SERVICE = "service"
+    """A program's: a service account."""
+    PERSON = "person"
+
+
+RoleName = Literal["viewer", "user", "admin", "operator"]
+"""A role over HTTP (domain/security/principal.py): of one team, but an operator's is of the installation."""
+
+
+class WebhookEvent(StrEnum):
+    """What a webhook can be called for."""
+
+    READY = "ready"
+    """A cluster is ready: first, or again after a reset, a resumption or a recovery."""
+    FAILED = "failed"
+    EXPIRING = "expiring"
+    """A cluster expires soon."""
+    HIBERNATED = "hibernated"
+    DELETED = "deleted"
+    """Nothing of a cluster is left but its record."""
+    QUOTA = "quota"
+    """A request was refused because of the team's quota."""
+
+
+WEBHOOK_TEST: Final = "test"
+"""The type of a test call, which no webhook subscribes to."""
+
+
+class DeliveryState(StrEnum):
+    """The state of one message to one webhook."""
+
+    PENDING = "pending"
+    """It is to be sent, for the first time or again."""
+    DELIVERED = "delivered"
+    DEAD = "dead"
+    """All attempts of a day failed; it can be sent again on request."""
+
+
 BakeWait = Literal["ended"]
 """The state of a bake that a request waits for: `ended` is succeeded, failed or cancelled."""
 

@@ -14,6 +14,7 @@ from dayfly.store import BakeClaim, Store, bakes
 from dayfly.vocabulary import BakePhase
 from tests.api.test_bad_input import check_problem
 from tests.support.api import ApiHttp, Infrastructure
+from tests.support.node_images import on_engine
 from tests.unit.images.test_orders import PLAIN
 
 IMAGE = BakedImage("dayfly/bare:0123456789ab", "sha256:1")
@@ -39,7 +40,7 @@ async def test_from_a_request_to_an_image(http: httpx.AsyncClient, store: Store)
     asked = await create(http, recipe="k8s-debian", variables=variables, owner="me")
     expected = {"recipe": "k8s-debian", "owner": "me", "phase": "queued", "attempts": 0, "variables": variables}
     assert asked.items() >= expected.items()
-    unset = ("definition", "started_at", "ended_at", "cancel_requested_at", "image", "image_id", "error")
+    unset = ("definition", "started_at", "ended_at", "cancel_requested_at", "image", "image_id", "image_state", "error")
     assert [asked[name] for name in unset] == [None] * len(unset)
     held = await claim(store)
     path = f"/v1/bakes/{asked['id']}"
@@ -48,7 +49,9 @@ async def test_from_a_request_to_an_image(http: httpx.AsyncClient, store: Store)
     made = (await http.get(path)).json()
     assert (made["phase"], made["image"], made["image_id"]) == ("succeeded", IMAGE.reference, IMAGE.id)
     listed = (await http.get("/v1/bakes")).json()
-    assert listed["bakes"] == [{name: made[name] for name in made if name not in {"variables", "definition"}}]
+    assert listed["bakes"] == [
+        {name: made[name] for name in made if name not in {"variables", "definition", "conformance"}}
+    ]
     assert listed["next_cursor"] is None
 
 
@@ -56,6 +59,35 @@ async def test_a_recipe_in_the_request(http: httpx.AsyncClient, store: Store) ->
     asked = await create(http, definition=PLAIN)
     assert (asked["recipe"], asked["definition"], asked["variables"]) == ("mine", PLAIN, {})
     assert (await claim(store)).bake.order.definition == PLAIN
+
+
+async def test_an_image_that_is_retired_is_told(http: httpx.AsyncClient, store: Store) -> None:
+    """A bake of the same inputs finds the image, which no new cluster may use."""
+    image = on_engine(10)
+    await store.images.retire("k8s", image)
+    asked = await create(http)
+    held = await claim(store)
+    await store.bake_leases.end(held, BakePhase.SUCCEEDED, [], image=BakedImage("dayfly/bare:aaaaaaaaaaaa", image.id))
+    path = f"/v1/bakes/{asked['id']}"
+    made = (await http.get(path)).json()
+    assert (made["phase"], made["image_state"]) == ("succeeded", "retired")
+    events = (await http.get(f"{path}/events")).json()["events"]
+    assert [one["type"] for one in events] == ["queued", "started", "image_retired", "succeeded"]
+    assert "dayfly image promote" in events[2]["message"]
+    await store.images.promote("k8s", image)
+    assert (await http.get(path)).json()["image_state"] == "present"
+    assert (await http.get("/v1/bakes")).json()["bakes"][0]["image_state"] == "present"
+
+
+async def test_a_conformance_list_is_part_of_the_order(http: httpx.AsyncClient, store: Store) -> None:
+    recipe = "k8s-debian-conformance"
+    short = await create(http, recipe=recipe, readiness="conformance")
+    assert short["conformance"] == []
+    named = await create(http, recipe=recipe, readiness="conformance", conformance=["a spec"])
+    assert named["conformance"] == ["a spec"]
+    assert (await create(http, recipe=recipe))["conformance"] is None
+    orders = [(await claim(store)).bake.order.conformance for _ in range(3)]
+    assert orders == [(), ("a spec",), None]
 
 
 BAD: dict[str, tuple[dict[str, object], int, str]] = {
@@ -77,6 +109,13 @@ BAD: dict[str, tuple[dict[str, object], int, str]] = {
     "a definition with a recipe's name": ({"definition": {**PLAIN, "name": "bare"}}, 422, "bad_name"),
     "a script outside": ({"definition": {**PLAIN, "finish": ["../../x"]}}, 422, "invalid_request"),
     "a script in the request": ({"definition": {**PLAIN, "finish": ["#!/bin/sh\nid"]}}, 422, "invalid_request"),
+    "a list without the readiness": (
+        {"recipe": "k8s-debian-conformance", "conformance": ["a"]},
+        422,
+        "invalid_request",
+    ),
+    "another readiness": ({"recipe": "bare", "readiness": "usable"}, 422, "invalid_request"),
+    "an image without conformance tests": ({"recipe": "bare", "readiness": "conformance"}, 422, "invalid_request"),
     "an owner that is none": ({"recipe": "bare", "owner": "A B"}, 422, "invalid_request"),
 }
 

@@ -10,6 +10,8 @@ import httpx
 import pytest
 
 from dayfly.controllers.image_catalog import ImageCatalog
+from dayfly.domain.cluster.naming import LABEL_CONTENTS, LABEL_IMAGE
+from dayfly.domain.image import ImageContents
 from dayfly.domain.image_catalog import EngineImage
 from dayfly.errors import EngineRefused, EngineUnavailable
 from dayfly.store import Store
@@ -169,6 +171,20 @@ async def test_what_an_image_is_and_who_uses_it(
     assert listed[2]["outcomes"]["failure_rate"] is None
     window = (await http.get("/v1/images/k8s?window_seconds=86400")).json()["images"][0]["outcomes"]
     assert window["window_seconds"] == 86400
+
+
+async def test_an_image_says_what_is_inside(http: httpx.AsyncClient, engine: FakeImages) -> None:
+    below = manifest_of("a" * 12)
+    layer = manifest_of("b" * 12, "v1.20.2", "mine").model_copy(
+        update={"parents": (below.digest,), "parent_recipes": (below.recipe,)}
+    )
+    contents = ImageContents(digest=layer.digest, base="trixie", packages={"zlib1g": "1:1.3"})
+    labels = {LABEL_IMAGE: layer.model_dump_json(), LABEL_CONTENTS: contents.model_dump_json()}
+    engine.add(f"dayfly/mine:{layer.digest}", labels)
+    [shown] = (await http.get("/v1/images/mine")).json()["images"]
+    assert (shown["base"], shown["packages"]) == ("trixie", {"zlib1g": "1:1.3"})
+    assert (shown["parents"], shown["addons"]) == ([below.digest], ["milk", "tea"])
+    assert (shown["size_bytes"], shown["kubernetes_version"]) == (1 << 20, "v1.20.2")
 
 
 async def test_a_collected_image_is_listed_on_request(

@@ -25,15 +25,15 @@ async def test_members_templates_and_forks_are_counted(http: httpx.AsyncClient, 
     await store.pools.create(NewPool("ci", "default", make_spec(), size=2, maximum=4))
     company = Company(store)
     before = await figures(http)
-    assert before['dayfly_pool_members{pool="ci",state="ready"}'] == 0
+    assert before['dayfly_pool_members{owner="default",pool="ci",state="ready"}'] == 0
     assert before["dayfly_forks"] == 0
     for _ in range(3):
         await company.pools().look()
         await company.work()
     after = await figures(http)
-    assert after['dayfly_pool_members{pool="ci",state="ready"}'] == 2
+    assert after['dayfly_pool_members{owner="default",pool="ci",state="ready"}'] == 2
     assert after['dayfly_members{state="ready"}'] == 2
-    assert after['dayfly_pool_members{pool="ci",state="provisioning"}'] == 0
+    assert after['dayfly_pool_members{owner="default",pool="ci",state="provisioning"}'] == 0
     assert after['dayfly_templates{phase="ready"}'] == 1
     assert after['dayfly_templates{phase="failed"}'] == 0
     assert after["dayfly_forks"] == 2

@@ -78,7 +78,7 @@ async def test_a_cluster_that_is_no_fork_says_why(http: httpx.AsyncClient, worke
     mine = await create(http, control_plane={"memory_mib": 700})
     await worker.tend()
     wanted: dict[str, tuple[dict[str, object], str]] = {
-        "owner": ({}, "the template of its image and shape belongs to another owner than default"),
+        "owner": ({}, f"template {mine['id']} has nodes of other sizes"),
         "shape": ({"control_plane": {"memory_mib": 900}}, f"template {mine['id']} has nodes of other sizes"),
         "image": ({"image": "k8s"}, "owner default has no template of image dayfly/k8s:latest"),
         "strict": ({"isolation": "strict"}, "its isolation is strict"),

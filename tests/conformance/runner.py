@@ -118,7 +118,9 @@ class Runner:
                             self._keep(spec, ended.result(), began)
                     except Unfit as error:
                         unfit = error
-                        pool.shutdown(wait=False, cancel_futures=True)
+                        # Not by the pool's shutdown: as_completed would wait for what that cancels (CPython 3.11).
+                        for waiting in running:
+                            waiting.cancel()
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 self.end_to_end.end_all()

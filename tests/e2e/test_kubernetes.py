@@ -79,6 +79,14 @@ def test_the_api_is_that_of_its_version(lab: Lab) -> None:
         assert switch not in flags, "features, API groups and admission are as by default"
 
 
+@pytest.mark.parametrize("node", NODES)
+def test_containers_turn_no_switch_in_the_code_of_an_emulated_kernel(lab: Lab, node: str) -> None:
+    groups = "/sys/fs/cgroup/freezer/dayfly/freezer.state /sys/fs/cgroup/cpu,cpuacct/dayfly/cpu.cfs_quota_us"
+    is_emulated = "highres=off" in lab.on_node(node, "cat /proc/cmdline").split()
+    found = lab.on_node(node, f"cat {groups} 2>/dev/null || true").split()
+    assert found == (["FROZEN", "100000"] if is_emulated else [])
+
+
 def test_an_image_pushed_by_the_host_runs_on_each_node(lab: Lab, web: dict[str, str]) -> None:
     assert web.keys() == set(NODES)
     for index, node in enumerate(NODES, start=1):

@@ -100,6 +100,26 @@ def test_an_image_pushed_from_the_host_is_pulled_by_a_guest(
     assert httpx.get(f"http://{other.push}/v2/_catalog").json()["repositories"] == []
 
 
+def test_a_guest_reaches_no_neighbour(service: Service, pair: tuple[Cluster, Cluster]) -> None:
+    left, right = (f"dayfly-{cluster.id}-net" for cluster in pair)
+    address = docker("inspect", "--format={{.NetworkSettings.IPAddress}}", right).strip()
+    for port in (5000, 2201, 2202):
+        attempt = f"timeout 2 bash -c '</dev/tcp/{address}/{port}' 2>&1 || true"
+        assert "Connection refused" in run(service, "left", "node01", attempt)
+    # The neighbour accepts the gateway's address: no packet with an address that is not the cluster's own leaves it.
+    foreign = "203.0.113.7"
+    pretend = f"ip address add {foreign}/32 dev lo && ip route add {address} via 192.168.66.2 src {foreign}"
+    run(
+        service,
+        "left",
+        "node01",
+        f"{pretend}; timeout 2 bash -c '</dev/tcp/{address}/5000'; ip route del {address}; true",
+    )
+    dropped = docker("exec", left, "iptables", "-w", "-nvxL", "FORWARD")
+    (rule,) = [line.split() for line in dropped.splitlines() if " DROP " in line]
+    assert int(rule[0]) > 0
+
+
 def test_the_console_and_the_events_tell_the_story(client: Client, pair: tuple[Cluster, Cluster]) -> None:
     assert client.console(pair[0].id, "node01").strip()
     events = client.all_events(pair[0].id)

@@ -1,6 +1,6 @@
 """The mirror's cloud image and its broken kinds: partitions, boot loaders, files, and a download in parts. No VM.
 
-With --long only: no bake of the suite uses the image yet, and making its three kinds takes minutes.
+With --long only: making its three kinds takes minutes. A bake uses the whole one (test_cloud_bake.py).
 """
 
 from __future__ import annotations

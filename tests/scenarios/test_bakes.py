@@ -8,8 +8,16 @@ import pytest
 
 from dayfly.clock import SystemClock
 from dayfly.controllers.bakes.log import MOST_LINES, BakeLog
-from dayfly.domain.bake import LINE
-from dayfly.errors import BakeFailed, DatabaseUnavailable, DiskFull, EngineRefused, EngineUnavailable, NotRemoved
+from dayfly.domain.bake import LINE, BakeOrder
+from dayfly.errors import (
+    BakeFailed,
+    Conflict,
+    DatabaseUnavailable,
+    DiskFull,
+    EngineRefused,
+    EngineUnavailable,
+    NotRemoved,
+)
 from dayfly.images.progress import Progress, Reporter
 from dayfly.store import Store
 from dayfly.vocabulary import BakePhase
@@ -248,6 +256,20 @@ async def test_as_many_bakes_run_at_once_as_the_setting_says(bakery: Bakery) -> 
         await bakery.until_running(2)
         await asyncio.sleep(0.2)
     assert bakery.most_running == 2
+
+
+async def test_only_an_order_that_asks_for_it_promotes_its_image(bakery: Bakery) -> None:
+    bakery.faults["promote"] = [Conflict("it is being removed")]
+    for expected in ("promote_failed", "promoted"):
+        made = await bakery.store.bakes.create(BakeOrder("bare", state="a", promote=True), "me")
+        async with bakery.builder().working():
+            await bakery.until_ended(made, BakePhase.SUCCEEDED)
+        assert (await bakery.types(made))[-2:] == [expected, "succeeded"]
+    assert bakery.promoted == [("bare", IMAGE.id)]
+    async with bakery.builder().working():
+        ordinary = await bakery.until_ended(await bakery.order(), BakePhase.SUCCEEDED)
+    assert len(bakery.promoted) == 1
+    assert "promoted" not in await bakery.types(ordinary)
 
 
 def test_the_log_keeps_the_newest_lines_and_the_order() -> None:

@@ -116,7 +116,7 @@ async def test_who_wants_to_be_alone_is_made_from_nothing(world: World) -> None:
     assert [one.template_id for one in made] == [None] * 3
     assert [one.not_forked for one in made] == [
         "its isolation is strict",
-        "the template of its image and shape belongs to another owner than another",
+        f"owner another has no template of image {SPEC.image}",
         f"template {template.id} is of a control plane and 1 worker, not 0",
     ]
     for one in made:

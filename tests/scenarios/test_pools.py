@@ -28,7 +28,7 @@ def company(store: Store) -> Company:
 
 async def states(company: Company, pool: Pool) -> Mapping[str, int]:
     counts = await company.store.statistics.count_members()
-    return {state: count for (name, state), count in counts.items() if name == pool.name and count}
+    return {state: count for (pool_id, state), count in counts.items() if pool_id == pool.id and count}
 
 
 async def fill(company: Company, **settings: object) -> None:

@@ -11,6 +11,8 @@ from sqlalchemy import func, select, update
 
 from dayfly.domain.bake import LINE, Bake, BakedImage, BakeOrder, NewBakeEvent
 from dayfly.domain.cluster.model import Fault
+from dayfly.domain.scheduling.fair_queue import Waiting
+from dayfly.domain.scheduling.resources import Resources
 from dayfly.errors import BakeQueueFull, InvalidRequest, LeaseLost, NotFound
 from dayfly.store import BakeClaim, CarriedOut, IdempotencyKey, Store, bakes
 from dayfly.store.db import bake_rows
@@ -71,6 +73,52 @@ async def test_a_bake_from_its_request_to_its_end(store: Store) -> None:
     ):
         with pytest.raises(LeaseLost):
             await write
+
+
+NEEDS = Resources(2, 2048, 10)
+
+
+async def test_a_verification_is_in_admission_from_its_request_to_the_end(store: Store) -> None:
+    made = await store.bakes.create(BARE, "me")
+    held = await claimed(store)
+    with store.watch_queue() as queue, store.watch(made.id) as watch:
+        await store.bake_leases.ask_for_room(held, NEEDS)
+        assert await queue.wait(5)
+        await watch.wait(5)
+        asked = (await store.admission.queue()).waiting
+        assert asked == (Waiting(made.id, "me", NEEDS, bake=True),)
+        assert await store.admission.admit(lambda found: found.waiting) == (made.id,)
+        assert await watch.wait(5)
+    assert await store.admission.admit(lambda _: asked) == (), "once"
+    assert (await store.bakes.get(made.id)).reserved
+    for seen in (await store.admission.queue(), await store.admission.held()):
+        assert (seen.waiting, seen.held) == ((), {"me": NEEDS})
+    await store.bake_leases.ask_for_room(held, Resources(9, 9, 9))
+    assert (await store.admission.held()).held == {"me": NEEDS}, "it may be repeated"
+    assert (await types(store, made))[-1] == "admitted"
+    with store.watch_queue() as queue:
+        await store.bake_leases.end(held, BakePhase.SUCCEEDED, [], image=IMAGE)
+        assert await queue.wait(5)
+    assert (await store.admission.held()).held == {}
+    with pytest.raises(LeaseLost):
+        await store.bake_leases.ask_for_room(held, NEEDS)
+
+
+async def test_a_verification_of_a_cancelled_bake_is_not_admitted(store: Store) -> None:
+    made = await store.bakes.create(BARE, "me")
+    held = await claimed(store)
+    await store.bake_leases.ask_for_room(held, NEEDS)
+    asked = (await store.admission.queue()).waiting
+    await store.bakes.cancel(made.id)
+    assert (await store.admission.queue()).waiting == ()
+    assert await store.admission.admit(lambda _: asked) == ()
+
+
+async def test_the_conformance_list_of_an_order_is_kept(store: Store) -> None:
+    for conformance in (None, (), ("a", "b")):
+        order = BakeOrder("bare", conformance=conformance)
+        made = await store.bakes.create(order, "me")
+        assert (await store.bakes.get(made.id)).order == order
 
 
 async def test_a_failure_is_kept_with_its_evidence_bounded_and_storable(store: Store) -> None:

@@ -6,14 +6,14 @@ import asyncio
 import itertools
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import Fault
 from dayfly.domain.image_catalog import ImageOutcomes, promoted_line
 from dayfly.errors import Conflict, IdempotencyKeyReused
 from dayfly.store import CarriedOut, IdempotencyKey, NewPool, Store
-from dayfly.store.db.tables import images
+from dayfly.store.db.tables import image_changes, images
 from dayfly.vocabulary import ImageEvent, ImageState
 from tests.store.helpers import claim_new, create, make_template, move, provision, several_stores, spec_with
 from tests.support.node_images import on_engine
@@ -215,3 +215,64 @@ async def test_use_and_outcomes(store: Store) -> None:
     assert (await store.image_uses.of_clusters())[A.id] == 2
     assert await store.image_uses.of_pools() == {("dayfly/k8s:latest", B.id): 1}
     assert await store.image_uses.of_templates() == {}
+
+
+async def made_long_ago(store: Store, *, but: int = 0) -> None:
+    """All changes are old, but the newest `but`."""
+    async with store._database.write() as transaction:
+        before = transaction.now.replace(year=transaction.now.year - 1)
+        newest = select(image_changes.c.id).order_by(image_changes.c.id.desc()).limit(but)
+        kept = set((await transaction.execute(newest)).scalars())
+        await transaction.execute(update(image_changes).where(image_changes.c.id.not_in(kept)).values(at=before))
+
+
+async def test_old_changes_that_no_rollback_needs_are_purged(store: Store) -> None:
+    for _ in range(3):
+        for image in (A, B, C):
+            await store.images.promote("k8s", image)
+    await store.images.rollback("k8s", EVERY)  # to B
+    await store.images.promote("other", A)
+    assert await store.images.purge_history(DAY) == 0, "they are young"
+    await made_long_ago(store)
+    assert await store.images.purge_history(DAY) == 7
+    assert [image_id for _, image_id in await events(store, "k8s")] == [C.id, A.id, B.id]
+    assert await events(store, "other") == [(ImageEvent.PROMOTED, A.id)]
+    assert await store.images.purge_history(DAY) == 0
+    assert await promoted(store) == B.id
+    await store.images.rollback("k8s", EVERY)
+    assert await promoted(store) == A.id
+    await store.images.rollback("k8s", EVERY)
+    assert await promoted(store) == C.id
+    with pytest.raises(Conflict, match="nothing was promoted before"):
+        await store.images.rollback("k8s", EVERY)
+
+
+async def test_young_changes_and_records_of_retired_images_stay(store: Store) -> None:
+    for image in (A, B, A, B):
+        await store.images.promote("k8s", image)
+    await made_long_ago(store, but=3)
+    assert await store.images.purge_history(DAY) == 1
+    assert [image_id for _, image_id in await events(store)] == [B.id, A.id, B.id]
+    await store.images.retire("k8s", A)
+    await made_long_ago(store)
+    await store.images.purge_history(DAY)
+    assert await store.images.is_retired(A.id)
+
+
+async def test_a_collected_image_is_forgotten_in_the_end(store: Store) -> None:
+    for image in (A, B):
+        await store.images.promote("k8s", image)
+    await store.images.retire("k8s", A)
+    await retired(store, A.id)
+    assert await store.images.begin_removal(A.id)
+    assert await store.images.removed(A.id)
+    await store.images.purge_history(DAY)
+    assert set(await store.images.records_of(EVERY)) == {A.id, B.id}
+    await made_long_ago(store)
+    async with store._database.write() as transaction:
+        before = transaction.now.replace(year=transaction.now.year - 1)
+        await transaction.execute(update(images).where(images.c.id == A.id).values(collected_at=before))
+    await store.images.purge_history(DAY)
+    assert set(await store.images.records_of(EVERY)) == {B.id}
+    assert await events(store) == [(ImageEvent.PROMOTED, B.id)]
+    assert await promoted(store) == B.id

@@ -32,13 +32,14 @@ async def test_members_are_counted_by_their_state(store: Store) -> None:
     await store.pools.remove_members([(await store.pools.members(pools[0].id))[0].id])
     await store.pools.refill(pools[0].id, 3, make_spec())
     found = await store.statistics.count_members()
-    assert {state: found["a", state] for state in ("ready", "provisioning", "failed", "deleting")} == {
+    ids = [pool.id for pool in pools]
+    assert {state: found[ids[0], state] for state in ("ready", "provisioning", "failed", "deleting")} == {
         "ready": 1,
         "provisioning": 1,
         "failed": 1,
         "deleting": 1,
     }
-    assert {count for (pool, _), count in found.items() if pool == "b"} == {0}
+    assert {count for (pool, _), count in found.items() if pool == ids[1]} == {0}
 
 
 async def test_who_was_given_to_a_caller_is_no_member_any_more_and_still_a_fork(store: Store) -> None:
@@ -48,7 +49,7 @@ async def test_who_was_given_to_a_caller_is_no_member_any_more_and_still_a_fork(
     pool = await store.pools.create(NewPool("a", "default", make_spec(), size=1, maximum=4))
     await store.pools.refill(pool.id, 1, make_spec())
     await company.work()
-    assert (await store.statistics.count_members())["a", "ready"] == 1
+    assert (await store.statistics.count_members())[pool.id, "ready"] == 1
     await store.clusters.create(NewCluster(None, make_spec()))
     assert set((await store.statistics.count_members()).values()) == {0}
     assert await store.statistics.count_forks() == 1

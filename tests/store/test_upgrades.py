@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster, Purpose
 from dayfly.domain.scheduling.resources import Resources, demand
-from dayfly.errors import DatabaseUnavailable, IdempotencyKeyReused
+from dayfly.errors import DatabaseUnavailable, IdempotencyKeyReused, NameTaken
 from dayfly.store import CarriedOut, Change, IdempotencyKey, NewCluster, Store
 from dayfly.store.db import migrate
 from dayfly.store.db.migrate import configuration
@@ -268,6 +268,42 @@ async def test_a_key_of_a_pool_is_kept_and_clusters_have_no_addons(old_url: str)
         assert first.value.use.resource_id == pool.id
         everything = (await store.clusters.list(phases=set(Phase), purposes=set(Purpose))).clusters
         assert {one.addons for one in everything} == {()}
+    finally:
+        await store.close()
+
+
+@pytest.mark.parametrize("rows", ["0009"], indirect=True)
+async def test_bakes_and_the_history_of_images_are_kept(old_url: str, rows: Rows) -> None:
+    store = await Store.open(old_url)
+    try:
+        found = (await store.bakes.list()).bakes
+        assert {(one.id, one.owner, one.phase) for one in found} == {
+            (row["id"], row["owner"], row["phase"]) for row in rows["bakes"]
+        }
+        [done] = [one for one in found if one.phase == "succeeded"]
+        logged = [row["message"] for row in rows["bake_events"] if row["bake_id"] == done.id]
+        assert [event.message for event in await store.bakes.events(done.id, after=0, limit=100)] == logged
+        with pytest.raises(CarriedOut) as first:
+            await store.idempotency_keys.require_new(IdempotencyKey("bake-17", "b" * 64, "them"))
+        assert first.value.use.resource_id == done.id
+        changes = await store.images.changes("bare")
+        assert [change.event for change in changes] == ["promoted", "promoted", "rolled_back", "retired"]
+        assert await store.images.is_retired(changes[-1].image_id)
+    finally:
+        await store.close()
+
+
+async def test_every_owner_is_a_team_afterwards(old_url: str, rows: Rows) -> None:
+    store = await Store.open(old_url)
+    try:
+        owned = [row for table in ("clusters", "pools", "templates", "bakes") for row in rows.get(table, ())]
+        owners = {row.get("owner", "default") for row in owned}
+        assert {team.name for team in await store.teams.list()} == owners | {"default"}
+        assert await store.teams.adopt() == ()
+        waiting = next(row for row in rows["clusters"] if row["phase"] == Phase.PENDING)
+        with pytest.raises(NameTaken):
+            await store.clusters.create(NewCluster(waiting["name"], make_spec()))
+        await store.clusters.create(NewCluster(waiting["name"], make_spec(), "another"))
     finally:
         await store.close()
 

@@ -18,6 +18,7 @@ import uvicorn
 from dayfly.addon_manifests import assemble, sha256
 from dayfly.api.app import create_api
 from dayfly.api.dependencies import ApiServices
+from dayfly.app import deliverer_of
 from dayfly.clock import SystemClock
 from dayfly.controllers.image_catalog import ImageCatalog
 from dayfly.domain.addon import Addon, AddonDefinition
@@ -25,6 +26,7 @@ from dayfly.domain.cluster.model import Cluster, MachineMemory
 from dayfly.domain.engine_resource import EngineResource, Orphan
 from dayfly.domain.image import ImageManifest
 from dayfly.domain.scheduling.resources import Resources
+from dayfly.domain.security.oidc import Issuer
 from dayfly.domain.security.secrets import ClusterSecrets
 from dayfly.errors import AddonUnavailable, DayflyError, ImageMissing, NotANodeImage, VmExited
 from dayfly.images.orders import check_order
@@ -37,6 +39,7 @@ from tests.support.obedience import OFFERED, RULES, Worker, obedience, template_
 from tests.support.played_bakes import played_builder
 from tests.support.pulled_addons import MANIFEST as JUICE
 from tests.support.pulled_addons import make_juice
+from tests.support.receiver import LOOPBACK
 from tests.support.specs import IMAGE_ID, make_addon, make_manifest
 
 HOST = Resources(vcpus=8, memory_mib=16384, disk_gib=205)
@@ -213,6 +216,7 @@ class Infrastructure:
     orphans: Orphans = field(default_factory=Orphans)
     no_juice: str | None = "run `dayfly addon fetch juice`"
     """Why the pulled add-on is not available."""
+    login_issuers: tuple[Issuer, ...] = ()
 
     def complete_addon(self, addon: AddonDefinition) -> Addon:
         if addon.pulled is None:
@@ -250,6 +254,7 @@ class Infrastructure:
             "addons": ADDONS,
             "why_addon_unavailable": lambda addon: None if addon.pulled is None else self.no_juice,
             "complete_addon": self.complete_addon,
+            "login_issuers": lambda: self.login_issuers,
             "held": AnnouncedResponses(),
             "allowed_hosts": frozenset({"localhost", "127.0.0.1", "::1"}),
             "checks": {"database": store.ping, "engine": self.engine},
@@ -280,6 +285,7 @@ def served(folder: Path, infrastructure: Infrastructure) -> Iterator[str]:
     """Run the API on a port of 127.0.0.1, in a thread with its own event loop and a stand-in worker. → its URL.
 
     Clusters whose name starts with `bad` fail; those that start with `slow` stay pending. Bakes: played_bakes.py.
+    Webhooks may call loopback addresses.
     """
 
     started = threading.Event()
@@ -324,7 +330,8 @@ def _serve(folder: Path, infrastructure: Infrastructure, started: threading.Even
         found.append(_Server(config, started))
         try:
             async with asyncio.TaskGroup() as group:
-                jobs = [*obedience(store), played_builder(store).run()]
+                deliverer = deliverer_of(Settings(webhook_networks=LOOPBACK), store, SystemClock())
+                jobs = [*obedience(store), played_builder(store).run(), deliverer.run()]
                 running = [group.create_task(job) for job in jobs]
                 await found[0].serve()
                 for task in running:

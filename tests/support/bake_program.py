@@ -44,4 +44,4 @@ class BakeProgram:
 
     @asynccontextmanager
     async def _open(self, settings: object) -> AsyncIterator[object]:
-        yield SimpleNamespace(images=None, verify=None)
+        yield SimpleNamespace(images=None, verify=print, machine_host=None)

@@ -17,13 +17,17 @@ from sqlalchemy import update
 from dayfly.clock import SystemClock
 from dayfly.controllers.bakes.builder import Builder, BuilderOptions
 from dayfly.domain.bake import ENDED, Bake, BakedImage, BakeOrder
+from dayfly.domain.scheduling.resources import Resources
 from dayfly.errors import DatabaseUnavailable
+from dayfly.images.bake import AskForRoom
 from dayfly.images.progress import Progress, Report
 from dayfly.store import Store
 from dayfly.store.db.tables import bakes
 from dayfly.vocabulary import BakePhase
 
 IMAGE: Final = BakedImage("dayfly/bare:0123456789ab", "sha256:1")
+HOST: Final = Resources(4, 8192, 100)
+"""What the host of builders offers clusters."""
 STEPS: Final = ("base", "node", "disk")
 _LIMIT_SECONDS: Final = 20.0
 
@@ -44,6 +48,9 @@ class Bakery:
         """The step that does not end by itself."""
         self.hanging = asyncio.Event()
         self.cleaned: list[str] = []
+        self.promoted: list[tuple[str, str]] = []
+        self.needs: Resources | None = None
+        """Of a verification, which asks for them."""
         self.changed = asyncio.Event()
 
     def builder(self, name: str = "one", **options: Any) -> MortalBuilder:
@@ -72,6 +79,13 @@ class Bakery:
             while self.running != number:
                 self.changed.clear()
                 await self.changed.wait()
+
+    async def until_waiting(self, bake: Bake) -> None:
+        """Until its verification waits for admission."""
+        async with asyncio.timeout(_LIMIT_SECONDS):
+            with self.store.watch_queue() as watch:
+                while bake.id not in {one.id for one in (await self.store.admission.queue()).waiting}:
+                    await watch.wait(1)
 
     async def until_ended(self, bake: Bake, phase: BakePhase) -> Bake:
         ended = await self.until(bake)
@@ -107,11 +121,13 @@ class MortalBuilder:
         self.act: Callable[[], Awaitable[None]] = self.die
         self.died, self._over = asyncio.Event(), asyncio.Event()
         self.bake_leases = _Instructions(self, bakery.store.bake_leases)
+        self.bakes = bakery.store.bakes
+        self.watch = bakery.store.watch
         self.watch_bakes = bakery.store.watch_bakes
         self.watch_requests = bakery.store.watch_requests
         store: Any = self
         found = BuilderOptions(**{"name": name, **fields, **options})
-        self._builder = Builder(store, self.bake, self.clean_up, found, SystemClock())
+        self._builder = Builder(store, self.bake, self.clean_up, _offered, self.promote, found, SystemClock())
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[asyncio.Task[None]]:
@@ -137,7 +153,7 @@ class MortalBuilder:
             await self._over.wait()
             raise DatabaseUnavailable("a dead builder reaches nothing")
 
-    async def bake(self, order: BakeOrder, report: Report) -> BakedImage:
+    async def bake(self, order: BakeOrder, report: Report, room: AskForRoom) -> BakedImage:
         bakery = self.bakery
         bakery.running += 1
         bakery.most_running = max(bakery.most_running, bakery.running)
@@ -146,7 +162,10 @@ class MortalBuilder:
             bakery.left.clear()  # as a bake does of an earlier one of the recipe
             for step in STEPS:
                 await self._step(step, report)
-            bakery.left |= {"image", "cluster"}
+            bakery.left |= {"image"}
+            if bakery.needs is not None:
+                await room(bakery.needs)
+            bakery.left |= {"cluster"}
             await self._verified(report)
             bakery.left.clear()
             bakery.named.append(order.recipe)
@@ -159,6 +178,11 @@ class MortalBuilder:
         finally:
             bakery.running -= 1
             bakery.changed.set()
+
+    async def promote(self, name: str, image: BakedImage) -> None:
+        await self.point()
+        self.bakery.fault("promote")
+        self.bakery.promoted.append((name, image.id))
 
     async def clean_up(self, recipe: str) -> None:
         await self.point()
@@ -192,6 +216,10 @@ class MortalBuilder:
         if self.bakery.hang == step:
             self.bakery.hanging.set()
             await asyncio.Event().wait()
+
+
+async def _offered() -> Resources:
+    return HOST
 
 
 class _Instructions:

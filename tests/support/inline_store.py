@@ -20,7 +20,8 @@ from dayfly.store import Store
 from dayfly.store.db.database import Database, Transaction
 from dayfly.store.db.event_rows import insert_events
 from dayfly.store.db.tables import metadata
-from dayfly.store.notify.commit_notifier import CommitNotifier
+from dayfly.store.db.webhook_messages import insert_deliveries
+from dayfly.store.notify.commit_notifier import WEBHOOKS, CommitNotifier
 from tests.support.virtual_time import running_loop, virtual_boot_time
 
 _TRANSACTION_SECONDS: Final = 0.001
@@ -61,6 +62,8 @@ class _InlineDatabase:
         try:
             yield transaction
             if transaction.events:
+                if await insert_deliveries(self._connection, transaction.events):
+                    transaction.wake(WEBHOOKS)
                 await insert_events(self._connection, transaction.events)
         except BaseException:
             self._raw.execute("ROLLBACK")

@@ -8,7 +8,9 @@ from typing import Final
 from dayfly.clock import SystemClock
 from dayfly.controllers.bakes.builder import Builder, BuilderOptions
 from dayfly.domain.bake import BakedImage, BakeOrder
+from dayfly.domain.scheduling.resources import Resources
 from dayfly.errors import BakeFailed
+from dayfly.images.bake import AskForRoom
 from dayfly.images.progress import Progress, Report
 from dayfly.store import Store
 
@@ -18,10 +20,10 @@ FAILURE: Final = "phase node: ansible-playbook ended with exit code 2"
 
 def played_builder(store: Store) -> Builder:
     options = BuilderOptions("played", "here", 100, 60.0, 5.0, 3, write_seconds=0.01)
-    return Builder(store, _bake, _clean_up, options, SystemClock())
+    return Builder(store, _bake, _clean_up, _offered, _promote, options, SystemClock())
 
 
-async def _bake(order: BakeOrder, report: Report) -> BakedImage:
+async def _bake(order: BakeOrder, report: Report, room: AskForRoom) -> BakedImage:
     report(Progress("base", "cached", 0.0, "from the cache"))
     report(Progress("node", "waiting", 0.0, "another bake is making it"))
     report(Progress("node", "running"))
@@ -34,6 +36,14 @@ async def _bake(order: BakeOrder, report: Report) -> BakedImage:
         raise BakeFailed(FAILURE, evidence={"output": "fatal: [node]\nit broke"})
     await asyncio.Event().wait()
     raise AssertionError
+
+
+async def _promote(name: str, image: BakedImage) -> None:
+    raise AssertionError("no bake of a test asks for it")
+
+
+async def _offered() -> Resources:
+    return Resources(4, 8192, 100)
 
 
 async def _clean_up(recipe: str) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import httpx
 
+from dayfly.domain.image_catalog import is_in_use_reference
 from dayfly.settings import Settings
 
 START_SECONDS = 30
@@ -231,7 +232,8 @@ def wait_until_it_answers(service: Service) -> None:
         if any(process.popen.poll() is not None for process in service.processes):
             break
         try:
-            if httpx.get(f"{service.url}/healthz", trust_env=False).status_code == 200:
+            # Whatever its certificate: a test of the certificate verifies it.
+            if httpx.get(f"{service.url}/healthz", trust_env=False, verify=False).status_code == 200:  # noqa: S501
                 return
         except httpx.TransportError:
             time.sleep(0.1)
@@ -249,3 +251,6 @@ def _remove_orphans(service: Service) -> None:
     for kind, argv in removal.items():
         if names := [name for what, name in found if what == kind]:
             docker(*argv, *names, engine=service.engine)
+    tags = docker("images", "--format", "{{.Repository}}:{{.Tag}}", "dayfly/in-use", engine=service.engine).split()
+    if own := [tag for tag in tags if is_in_use_reference(tag, service.instance)]:
+        docker("rmi", *own, engine=service.engine)

@@ -20,6 +20,7 @@ _RULES: Final = (
     (r"\ba(close|read|iter_sse|iter_text)\b", r"\1"),
     (r"\bimport asyncio\b", "import time"),
     (r"\basyncio\.sleep\b", "time.sleep"),
+    (r"\basyncio\.to_thread\(([\w.]+)\)", r"\1()"),
     (r"\bAwaitable, ", ""),
     (r"\bAwaitable\[(\w+)\]", r"\1"),
 )

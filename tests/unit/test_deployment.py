@@ -29,8 +29,9 @@ def services() -> dict[str, Any]:
 def test_the_stack_hands_every_setting_on(services: dict[str, Any], service: str) -> None:
     # The stack does not bake, push or pull images: it needs no cache, mirror or registry.
     bakes = (name.upper() for name in BakeSettings.model_fields)
-    others = ("BAKES", "BAKE_ATTEMPTS", "BAKE_CONCURRENCY", "CACHE_DIR", "DOCKER_CONFIG", "INSECURE_REGISTRIES")
-    images = {f"DAYFLY_{name}" for name in (*bakes, *others)}
+    others = ("BAKES", "BAKE_ATTEMPTS", "BAKE_CONCURRENCY", "REBUILDS", "REBUILD_CHECK_SECONDS")
+    tools = ("CACHE_DIR", "DOCKER_CONFIG", "INSECURE_REGISTRIES")
+    images = {f"DAYFLY_{name}" for name in (*bakes, *others, *tools)}
     # Renamed variables are passed on as well, so that the service refuses them.
     assert set(services[service]["environment"]) == (SETTINGS - images) | RENAMED.keys()
 

@@ -76,6 +76,7 @@ def healthy(tmp_path: Path) -> Subject:
         ping_database=answers(None),
         database_file=Path("/state/dayfly.db"),
         wanted="auto",
+        authentication="required",
         state_dir=Path("/state"),
         cache_dir=Path("/cache/dayfly"),
         host=Host(
@@ -103,10 +104,43 @@ async def test_a_healthy_host_has_nothing_to_mend(healthy: Subject) -> None:
     assert "version 1" in checks["cgroups"].found
 
 
+@pytest.mark.parametrize(
+    ("name", "version", "found"),
+    [
+        ("Docker", "20.10.24+dfsg1", "lets other hosts route to containers"),
+        ("Docker", "28.5.2", "refuses packets of other hosts"),
+        ("Podman", "5.4.2", "lets other hosts route to containers"),
+        ("Docker", "dev", "lets other hosts route to containers"),
+    ],
+)
+async def test_what_the_engine_protects_by_itself_is_said(
+    healthy: Subject, name: str, version: str, found: str
+) -> None:
+    info = replace(await healthy.engine_info(), name=name, version=version)
+    assert found in (await report(replace(healthy, engine_info=answers(info))))["neighbours"].found
+
+
 async def test_registry_caches_are_checked_where_there_are_some(healthy: Subject) -> None:
     assert "registry caches" not in await report(healthy)
     check = Check("registry caches", "ok", "docker.io; 0.0 of 20 GiB")
     assert (await report(replace(healthy, check_caches=answers(check))))["registry caches"] == check
+
+
+@pytest.mark.parametrize(
+    ("setting", "loopback", "status", "words"),
+    [
+        ("off", False, "warn", "whoever reaches the API at 127.0.0.1 may do everything"),
+        ("required", True, "warn", "every user and program of this host is an operator"),
+        ("required", False, "ok", "required"),
+    ],
+)
+async def test_it_says_who_may_do_everything(
+    healthy: Subject, setting: str, loopback: bool, status: str, words: str
+) -> None:
+    subject = replace(healthy, authentication=setting, loopback_is_operator=loopback)
+    check = (await report(subject))["authentication"]
+    assert check.status == status
+    assert words in check.found
 
 
 async def test_the_engine_is_called_by_its_name_with_what_it_does_not_do(healthy: Subject) -> None:

@@ -214,12 +214,12 @@ def test_which_stages_run(shell: Shell, options: str, left_out: set[str]) -> Non
     assert set(shown) == expected
 
 
-@pytest.mark.parametrize(("options", "built"), [("--long", True), ("", False)])
-def test_the_conformance_tests_are_built_for_a_long_run(shell: Shell, options: str, built: bool) -> None:
+@pytest.mark.parametrize(("options", "built"), [("--only e2e", True), ("--only integration", False)])
+def test_the_conformance_tests_are_built_for_end_to_end(shell: Shell, options: str, built: bool) -> None:
     shell.stand_in("nice", 'shift 2; exec "$@"')
     shell.stand_in("dayfly", "")
     shell.stand_in("python", '[ "$2" != tests.conformance ] || echo "built: $*"')
-    result = shell.run(f"{SETUP} main --only e2e {options}", sources=SOURCES)
+    result = shell.run(f"{SETUP} main {options}", sources=SOURCES)
     assert (result.code, result.said.splitlines()[-1]) == (0, "all passed"), result.said
     assert ("image conformance: ok" in result.said) == built
     assert ("built: -m tests.conformance build" in result.said) == built

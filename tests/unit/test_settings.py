@@ -114,9 +114,18 @@ WRONG = {
     ),
     "bake_certificate_authorities": (),
     "bake_base": ("UPPER", "a/../b", "a:b:c"),
+    "webhook_networks": ("10.0.0.0/33", "10.0.0.1/8", "lab.example", "*", '["10.0.0.0/8", 1]'),
     "bakes": ("on", "true"),
+    "rebuilds": ("../bare", "bare:now", "Bare", "bare,bare:promote", '["bare", 1]'),
     "accelerator": ("fast",),
     "template_auto": ("perhaps",),
+    "authentication": ("on", "true"),
+    "loopback_is_operator": ("perhaps",),
+    "listen_socket": (),
+    "oidc_file": (),
+    "tls": ("on", "true"),
+    "tls_certificate": (),
+    "tls_key": (),
     "log_format": ("xml",),
     "log_level": ("loud",),
 }
@@ -195,4 +204,19 @@ def test_registry_caches_are_read_in_one_order_whatever_the_lists(monkeypatch: p
 def test_a_default_time_to_live_over_the_longest_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAYFLY_DEFAULT_TTL_SECONDS", "700000")
     with pytest.raises(CommandError, match=r"^DAYFLY_DEFAULT_TTL_SECONDS is 700000, more than DAYFLY_MAX_TTL_SECONDS"):
+        server_settings()
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"TLS": "files"}, "DAYFLY_TLS=files needs DAYFLY_TLS_CERTIFICATE"),
+        ({"TLS_CERTIFICATE": "/a.pem"}, "DAYFLY_TLS is off: DAYFLY_TLS_CERTIFICATE and DAYFLY_TLS_KEY are for "),
+        ({"TLS": "authority", "TLS_KEY": "/a.key"}, "DAYFLY_TLS is authority: "),
+    ],
+)
+def test_files_of_tls_are_not_forgotten(monkeypatch: pytest.MonkeyPatch, given: dict[str, str], sentence: str) -> None:
+    for name, value in given.items():
+        monkeypatch.setenv(f"DAYFLY_{name}", value)
+    with pytest.raises(CommandError, match=f"^{sentence}"):
         server_settings()

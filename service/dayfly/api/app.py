@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from dayfly import __version__
 from dayfly.api import addons, events, middleware, problems
+from dayfly.api.access import routes_teams, routes_tokens, routes_whoami
 from dayfly.api.bakes import routes as bakes
 from dayfly.api.clusters import (
     routes,
@@ -21,19 +22,26 @@ from dayfly.api.clusters import (
     routes_nodes,
     routes_update,
 )
-from dayfly.api.dependencies import ApiServices
+from dayfly.api.dependencies import ApiServices, Services
 from dayfly.api.images import routes as images
+from dayfly.api.operations import OPERATIONS, Reach, authorize, check_operations, public_paths
 from dayfly.api.pools import routes as pools
+from dayfly.api.principals import Caller
+from dayfly.api.quotas import routes as quotas
 from dayfly.api.request_metrics import register_routes
 from dayfly.api.system import routes as system
-from dayfly.api.system import routes_metrics, routes_orphans, routes_status
+from dayfly.api.system import routes_audit, routes_login, routes_metrics, routes_orphans, routes_status, routes_usage
 from dayfly.api.templates import routes as templates
+from dayfly.api.webhooks import calls, routes_deliveries
+from dayfly.api.webhooks import routes as webhooks
 
 _DESCRIPTION: Final = """\
 Ephemeral Kubernetes clusters whose nodes are QEMU virtual machines in containers.
 
 Create a cluster with `POST /v1/clusters`, wait with `GET /v1/clusters/{cluster}?wait=ready`, fetch
 `/v1/clusters/{cluster}/kubeconfig`, and `DELETE` the cluster when done. `{cluster}` is an id or a name.
+
+Every request that may change something is on record at `/v1/audit`, and what clusters had reserved at `/v1/usage`.
 
 Every error is `application/problem+json` (RFC 9457) with a stable `code`. Times are in UTC; a field's name ends with
 its unit. Every response has an `X-Request-Id`: the request's, or a new one. The header `Dayfly-Cluster` of a response
@@ -52,6 +60,12 @@ matching `POST /v1/clusters` takes one, which is ready sooner than a fork.
 
 A name of node images (`k8s-debian`) stands for the image that was promoted last, and before the first promotion for
 the one that was baked or pulled last. A cluster is of one image, its `image_id`, whatever is promoted later.
+
+A team has a quota (`GET /v1/quota`). A request beyond it is refused (`quota_exceeded`): the problem has the limit, what
+is used, and by what.
+
+A team's webhooks (`POST /v1/webhooks`) are called when its clusters are ready, failed, expiring, hibernated or
+deleted. The section `webhooks` has the calls.
 
 A failed cluster has an `error` with a code and the names of its `evidence`, texts at
 `/v1/clusters/{cluster}/evidence/{name}`. The server keeps records, events and evidence of a deleted cluster, under its
@@ -72,17 +86,30 @@ _ROUTES: Final = (
     addons,
     bakes,
     images,
+    routes_whoami,
+    routes_tokens,
+    routes_teams,
+    quotas,
+    webhooks,
+    routes_deliveries,
     routes_orphans,
+    routes_login,
     routes_status,
+    routes_usage,
+    routes_audit,
     routes_metrics,
     system,
 )
+_UNCOUNTED: Final = (routes_metrics.router, routes_login.router, system.router)
+"""Those without a principal, and metrics, which machines ask for that watch the service."""
 _PROBLEMS: Final = {
     400: "`malformed_json`",
-    403: "`foreign_origin`",
+    401: "`unauthenticated`",
+    403: "`foreign_origin`, `forbidden`",
     404: "`not_found`, `no_kubernetes`",
     408: "`body_too_slow`",
-    409: "`name_taken`, `not_ready`, `conflict`, `idempotency_key_reused`, `bakes_off`, `bake_queue_full`",
+    409: "`name_taken`, `not_ready`, `conflict`, `idempotency_key_reused`, `bakes_off`, `bake_queue_full`, "
+    "`webhook_limit`, `webhook_disabled`, `quota_exceeded`",
     412: "`precondition_failed`",
     413: "`body_too_large`",
     414: "`uri_too_long`",
@@ -90,6 +117,7 @@ _PROBLEMS: Final = {
     421: "`host_not_allowed`",
     422: "`invalid_request`, `bad_name`, `image_missing`, `image_retired`, `not_a_node_image`, `impossible_size`, "
     "`capacity`, `too_many_nodes`",
+    429: "`rate_limited`: the header Retry-After has the seconds to wait",
     500: "`internal`",
     502: "`engine_refused` and other failures of the engine",
     503: "`engine_unavailable`, `database_unavailable`, `shutting_down`, "
@@ -97,18 +125,33 @@ _PROBLEMS: Final = {
 }
 _CHECKED: Final = (
     *("/v1/clusters", "/v1/events", "/v1/templates", "/v1/pools", "/v1/images", "/v1/bakes"),
-    *("/v1/orphans", "/v1/status"),
+    *("/v1/webhooks", "/v1/quota", "/v1/orphans", "/v1/status", "/v1/tokens", "/v1/teams", "/v1/usage", "/v1/audit"),
 )
 """Paths below these have parameters or bodies, and need the database."""
+_SECURITY: Final = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "An API token (`POST /v1/tokens`), where the installation requires authentication.",
+}
 _ALWAYS: Final = {403, 414, 421, 500}
+
+
+async def _count(services: Services, caller: Caller) -> None:
+    await services.rates.count(caller.name, services.clock)
 
 
 def create_api(services: ApiServices) -> FastAPI:
     app = bare_app()
     app.state.services = services
-    register_routes(route for module in _ROUTES for route in module.router.routes)
+    routes = [route for module in _ROUTES for route in module.router.routes]
+    register_routes(routes)
     middleware.install(
-        app, services.allowed_hosts, services.closing, body_seconds=services.settings.body_timeout_seconds
+        app,
+        services.allowed_hosts,
+        services.closing,
+        body_seconds=services.settings.body_timeout_seconds,
+        authentication=services.authentication,
+        public=public_paths(routes) | {str(app.openapi_url)},
     )
     return app
 
@@ -125,9 +168,14 @@ def bare_app() -> FastAPI:
         redirect_slashes=False,
     )
     routers = [module.router for module in _ROUTES]
+    routes = [route for router in routers for route in router.routes]
+    check_operations(routes)
     for router in routers:
-        app.include_router(router)
-    problems.install(app, [route for router in routers for route in router.routes])
+        # A request that is refused counts, too.
+        counted = () if router in _UNCOUNTED else (Depends(_count),)
+        app.include_router(router, dependencies=[*counted, Depends(authorize)])
+    problems.install(app, routes)
+    app.webhooks.include_router(calls.router)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     return app
 
@@ -140,7 +188,13 @@ def document() -> str:
 def describe(app: FastAPI) -> dict[str, Any]:
     """The OpenAPI document, with problems in place of FastAPI's own errors."""
     if app.openapi_schema is None:
-        document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        document = get_openapi(
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            routes=app.routes,
+            webhooks=app.webhooks.routes,
+        )
         schemas = document["components"]["schemas"]
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
@@ -148,6 +202,10 @@ def describe(app: FastAPI) -> dict[str, Any]:
         schemas.update(problem.pop("$defs"))
         schemas["Problem"] = problem
         document["components"]["schemas"] = dict(sorted(schemas.items()))
+        document["components"]["securitySchemes"] = {"token": _SECURITY}
+        for methods in document["webhooks"].values():
+            for operation in methods.values():
+                operation["responses"].pop("422", None)  # receivers answer as they like
         for path, methods in document["paths"].items():
             for method, operation in methods.items():
                 _add_problems(path, method, operation)
@@ -157,15 +215,23 @@ def describe(app: FastAPI) -> dict[str, Any]:
 
 def _add_problems(path: str, method: str, operation: dict[str, Any]) -> None:
     statuses = set(_ALWAYS)
+    if OPERATIONS[operation["operationId"]].reach is not Reach.PUBLIC:
+        statuses.add(401)
+        # An installation may do without (DAYFLY_AUTHENTICATION), and a unix socket names its peer.
+        operation["security"] = [{"token": []}, {}]
     if path.startswith(_CHECKED):
-        statuses |= {422, 503}
+        statuses |= {422, 429, 503}
     if "{" in path:
         statuses.add(404)
     if method in {"post", "patch"}:
         statuses |= {400, 408, 409, 413, 415}
+    if method == "put":
+        statuses |= {400, 408, 413, 415}
     if method == "patch":
         statuses.add(412)
-    if path.endswith(("/kubeconfig", "/registry", "/ssh")) or (method == "delete" and "/checkpoints/" in path):
+    if path.endswith(("/kubeconfig", "/registry", "/ssh")) or (
+        method == "delete" and ("/checkpoints/" in path or path.startswith("/v1/teams"))
+    ):
         statuses.add(409)
     if path.endswith("/console"):
         statuses.add(502)

@@ -7,6 +7,8 @@ process's open files, for ever. Not here: the deadline of a body that a request 
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 import sys
 from dataclasses import dataclass, field
 from enum import Enum
@@ -19,6 +21,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from dayfly.api import problems
+from dayfly.api.authentication import PEER_UID
 from dayfly.api.request_checks import MAX_URL_BYTES, OVER_LIMIT
 
 MAX_HEAD_BYTES: Final = 2 * MAX_URL_BYTES
@@ -79,11 +82,11 @@ class BoundedProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn
         super().connection_made(transport)
+        peer = _peer_uid(transport.get_extra_info("socket"))
+        if peer is not None:
+            self.app_state[PEER_UID] = peer
         self._follow()
-        oldest = next(iter(self.limits.waiting))
-        if len(self.connections) > self.limits.maximum and oldest is not self:
-            _log.warning("too many connections: the one that waited longest is closed", maximum=self.limits.maximum)
-            oldest.drop()
+        self._make_room()
 
     def data_received(self, data: bytes) -> None:
         self.app_state[OVER_LIMIT] = len(self.connections) > self.limits.maximum
@@ -130,6 +133,13 @@ class BoundedProtocol(H11Protocol):
         self.connections.discard(self)
         self.transport.abort()
 
+    def _make_room(self) -> None:
+        """Close the connection that waited longest, if there are too many."""
+        oldest = next(iter(self.limits.waiting))
+        if len(self.connections) > self.limits.maximum and oldest is not self:
+            _log.warning("too many connections: the one that waited longest is closed", maximum=self.limits.maximum)
+            oldest.drop()
+
     def _follow(self) -> None:
         """Begin a new deadline if the other side owes something else than before: bytes alone do not prolong one."""
         owed = self._owes()
@@ -170,3 +180,12 @@ class BoundedProtocol(H11Protocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+
+def _peer_uid(connection: Any) -> int | None:
+    """The user at the other end of a unix socket, as the kernel knows it; None: it is no unix socket."""
+    if connection is None or connection.family != socket.AF_UNIX:
+        return None
+    size = struct.calcsize("3i")
+    _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    return int(uid)

@@ -13,9 +13,11 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 from starlette.requests import ClientDisconnect
 
+from dayfly.api.authentication import Authentication
 from dayfly.api.engine_lookups import EngineLookups
 from dayfly.api.held_responses import HeldResponses
 from dayfly.api.queue_cache import QueueCache
+from dayfly.api.rate_limits import RateLimits
 from dayfly.clock import Clock
 from dayfly.domain.addon import Addon, AddonDefinition
 from dayfly.domain.bake import BakeOrder
@@ -25,6 +27,7 @@ from dayfly.domain.engine_resource import Orphan
 from dayfly.domain.image import ImageManifest
 from dayfly.domain.image_catalog import EngineImage
 from dayfly.domain.scheduling.resources import CapacityRules, Resources
+from dayfly.domain.security.oidc import Issuer
 from dayfly.domain.security.secrets import ClusterSecrets
 from dayfly.errors import TooManyStreams
 from dayfly.settings import Settings
@@ -94,10 +97,14 @@ class ApiServices:
     """What is missing before a cluster can have the add-on; None: nothing."""
     complete_addon: Callable[[AddonDefinition], Addon] = AddonDefinition.of_cluster
     """The add-on as a cluster gets it. Raises AddonUnavailable."""
+    login_issuers: Callable[[], Sequence[Issuer]] = tuple
+    """The OIDC issuers of tokens that are accepted now."""
+    authentication: Authentication = field(default_factory=Authentication)
     queue_cache: QueueCache = field(default_factory=QueueCache)
     lookups: EngineLookups = field(default_factory=EngineLookups)
     held: HeldResponses = field(default_factory=HeldResponses)
     streams: HeldResponses = field(default_factory=lambda: HeldResponses(refusal=TooManyStreams))
+    rates: RateLimits = field(default_factory=RateLimits)
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process stops: held responses end with the present state."""
 

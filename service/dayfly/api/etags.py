@@ -19,7 +19,9 @@ from fastapi import Header, Response
 
 from dayfly.domain.cluster.model import Cluster
 from dayfly.domain.pool import Pool
+from dayfly.domain.security.team import Team
 from dayfly.domain.template import Template
+from dayfly.domain.webhook import Webhook
 from dayfly.errors import PreconditionFailed
 
 T = TypeVar("T")
@@ -64,6 +66,15 @@ def cluster_tag(cluster: Cluster) -> str:
 def pool_tag(pool: Pool) -> str:
     schedule = [[sorted(one.days), one.since.isoformat(), one.until.isoformat(), one.size] for one in pool.schedule]
     return _tag(pool.id, pool.size, pool.maximum, schedule, pool.max_age_seconds)
+
+
+def team_tag(team: Team) -> str:
+    return _tag(team.id, team.description)
+
+
+def webhook_tag(webhook: Webhook) -> str:
+    changeable = [webhook.url, sorted(webhook.events), webhook.description, webhook.enabled, webhook.disabled_reason]
+    return _tag(webhook.id, changeable)
 
 
 def template_tag(template: Template) -> str:

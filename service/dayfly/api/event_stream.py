@@ -10,7 +10,6 @@ Not here: which events these are (clusters/routes_events.py, events.py).
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -21,8 +20,10 @@ from fastapi.sse import EventSourceResponse, format_sse_event
 
 from dayfly.api.dependencies import ApiServices
 from dayfly.api.long_poll import HeldStream, unless_closing
+from dayfly.api.media_types import prefers
+from dayfly.api.principals import require_still
 from dayfly.api.problems import log_outage
-from dayfly.errors import DatabaseUnavailable
+from dayfly.errors import DatabaseUnavailable, Unauthenticated
 from dayfly.schemas.clusters import Event
 from dayfly.store import Watch
 
@@ -42,7 +43,6 @@ _HEADERS: Final = {
     "Vary": "Accept",
     "X-Accel-Buffering": "no",  # nginx passes each frame on at once
 }
-_QUALITY: Final = re.compile(r";\s*q=([01](?:\.[0-9]{0,3})?)\s*(?:;|$)")
 
 After = Annotated[
     Annotated[int, Query(ge=0, le=_MAX_ID)] | Literal["latest"],
@@ -75,14 +75,8 @@ class Batch:
 
 
 def wants_stream(request: Request) -> bool:
-    """Whether the Accept header names `text/event-stream`, and prefers nothing else that the route has."""
-    accepted: dict[str, float] = {}
-    for part in ",".join(request.headers.getlist("accept")).split(","):
-        media_type = part.partition(";")[0].strip().lower()
-        quality = _QUALITY.search(part)
-        accepted[media_type] = float(quality[1]) if quality else 1.0
-    stream = accepted.get(MEDIA_TYPE, 0.0)
-    return stream > 0 and stream >= accepted.get("application/json", 0.0)
+    """Whether the caller gets a stream, and not a page in JSON."""
+    return prefers(request, MEDIA_TYPE)
 
 
 def responses(json_model: str, description: str) -> dict[int | str, dict[str, Any]]:
@@ -98,15 +92,17 @@ class EventStream(HeldStream, EventSourceResponse):
 
     def __init__(
         self,
+        request: Request,
         services: ApiServices,
         watching: AbstractContextManager[Watch],
         read: Callable[[int], Awaitable[Batch]],
         after: int,
     ) -> None:
-        super().__init__(services.streams, _frames(services, watching, read, after), MEDIA_TYPE, _HEADERS)
+        super().__init__(services.streams, _frames(request, services, watching, read, after), MEDIA_TYPE, _HEADERS)
 
 
 async def _frames(
+    request: Request,
     services: ApiServices,
     watching: AbstractContextManager[Watch],
     read: Callable[[int], Awaitable[Batch]],
@@ -118,7 +114,10 @@ async def _frames(
     with watching as watch:
         while not services.closing.is_set():
             try:
+                await require_still(request)
                 batch = await read(after)
+            except Unauthenticated:
+                break  # who connects again gets the problem
             except DatabaseUnavailable as error:
                 log_outage(error)
                 break  # who connects again gets the problem

@@ -18,6 +18,7 @@ from dayfly.api.event_stream import (
     wants_stream,
 )
 from dayfly.api.parameters import parse_labels
+from dayfly.api.principals import Caller
 from dayfly.domain.cluster.model import Purpose
 from dayfly.schemas.cluster_requests import MAX_LABELS, MAX_OWNER, OWNER
 from dayfly.schemas.clusters import ClusterEvent, ClusterEventList
@@ -40,6 +41,7 @@ async def list_all_events(
     request: Request,
     response: Response,
     services: Services,
+    caller: Caller,
     cluster: Annotated[
         list[Annotated[str, Query(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]],
         Query(max_length=_MOST, description="Any of the given ids and names; a name finds deleted clusters, too."),
@@ -80,6 +82,7 @@ async def list_all_events(
         labels=parse_labels(label),
         types=frozenset(kind),
         purposes=frozenset(purpose or {Purpose.CLUSTER}),
+        scope=caller.scope,
     )
 
     async def read(cursor: int) -> Batch:
@@ -87,7 +90,7 @@ async def list_all_events(
         return Batch(tuple(map(_show, page.events)), page.until, page.is_last)
 
     if wants_stream(request):
-        return EventStream(services, services.store.watch_events(), read, begin)
+        return EventStream(request, services, services.store.watch_events(), read, begin)
     response.headers["Vary"] = "Accept"
     page = await feed.page(which, after=begin, limit=limit)
     return ClusterEventList(events=tuple(map(_show, page.events)), next_after=page.until)

@@ -14,9 +14,10 @@ from fastapi import Header, Response
 
 from dayfly.api.dependencies import ApiServices
 from dayfly.domain.cluster.model import Cluster
+from dayfly.domain.security.principal import UNAUTHENTICATED, Principal
 from dayfly.errors import NotFound
 from dayfly.schemas.base import RequestModel
-from dayfly.store import DEFAULT_OWNER, CarriedOut, IdempotencyKey
+from dayfly.store import CarriedOut, IdempotencyKey
 
 T = TypeVar("T")
 
@@ -34,10 +35,10 @@ KeyHeader = Annotated[
         min_length=1,
         max_length=200,
         pattern=_KEY,
-        description="A repeated request with the same key, owner and body is not carried out again: the response shows "
-        "the present state of what the first created or changed, and has the header `Idempotency-Replayed`. The same "
-        "key and owner with another body or path is rejected (idempotency_key_reused). The owner is that of the body, "
-        "or of the path's cluster.",
+        description="A repeated request of the same caller with the same key, owner and body is not carried out "
+        "again: the response shows the present state of what the first created or changed, and has the header "
+        "`Idempotency-Replayed`. The same key and owner with another body or path is rejected "
+        "(idempotency_key_reused). The owner is that of the body, or of the path's cluster.",
     ),
 ]
 
@@ -53,12 +54,19 @@ RepeatableKeyHeader = Annotated[
 ]
 
 
-def key_of(header: str | None, body: RequestModel | str, owner: str = DEFAULT_OWNER) -> IdempotencyKey | None:
-    """The key of a request. The store knows the owner of a request about a cluster.
+def key_of(
+    header: str | None, body: RequestModel | str, caller: Principal, owner: str | None = None
+) -> IdempotencyKey | None:
+    """The key of a request, of the caller alone. `owner`: of what the request creates; None: the caller's team.
 
-    `body`: of a request without a body, the name of its operation.
+    The store knows the owner of a request about a cluster. `body`: of a request without a body, the name of its
+    operation.
     """
-    return IdempotencyKey(header, _fingerprint(body), owner) if header else None
+    if not header:
+        return None
+    # Keys of an installation without authentication stay as they were.
+    text = header if caller == UNAUTHENTICATED else f"{caller.name} {header}"
+    return IdempotencyKey(text, _fingerprint(body), caller.team if owner is None else owner)
 
 
 async def once(

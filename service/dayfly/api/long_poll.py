@@ -17,6 +17,8 @@ from starlette.types import Receive, Scope, Send
 
 from dayfly.api.dependencies import ApiServices
 from dayfly.api.held_responses import HeldResponses
+from dayfly.api.principals import require_still
+from dayfly.errors import Unauthenticated
 
 T = TypeVar("T")
 
@@ -37,13 +39,15 @@ async def hold(
 ) -> T:
     """The first result of `look` that is `enough`.
 
-    The last result after `timeout_seconds`, if the caller left, or if the service stops. Beyond the bound of held
-    responses: raises TooManyWaits for a GET; the first result for another method, which made its change already.
+    The last result after `timeout_seconds`, if the caller left, or if the service stops. Raises Unauthenticated if the
+    caller's token is revoked meanwhile. Beyond the bound of held responses: raises TooManyWaits for a GET; the first
+    result for another method, which made its change already.
     """
     deadline = services.clock.monotonic() + timeout_seconds
     with services.store.watch(cluster_id) as watch, ExitStack() as holding:
         is_held = False
         while True:
+            await require_still(request)
             seen = await look()
             remaining = deadline - services.clock.monotonic()
             if enough(seen) or remaining <= 0 or services.closing.is_set() or await request.is_disconnected():
@@ -57,7 +61,10 @@ async def hold(
 
 
 class StreamCut(Exception):
-    """The service stops: the response has no end, so that its reader asks the next process for the rest."""
+    """The service stops, or the caller's token is no longer valid: the response has no end.
+
+    Its reader asks again, for the rest.
+    """
 
 
 class HeldStream(StreamingResponse):
@@ -92,6 +99,16 @@ async def until_closing(services: ApiServices, chunks: AsyncIterator[T]) -> Asyn
         yield found[0]
     if found is None:
         raise StreamCut
+
+
+async def while_proven(request: Request, chunks: AsyncIterator[T]) -> AsyncIterator[T]:
+    """`chunks`, as long as the caller's token is valid. Raises StreamCut when it is not any more."""
+    async for chunk in chunks:
+        try:
+            await require_still(request)
+        except Unauthenticated as error:
+            raise StreamCut from error
+        yield chunk
 
 
 async def unless_closing(services: ApiServices, wait: Coroutine[Any, Any, T]) -> T | None:

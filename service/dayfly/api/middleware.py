@@ -1,6 +1,7 @@
 """Middleware for every request: an id, the checks of request_checks.py, security headers, no escaping exception.
 
-Plain ASGI, so that long responses stream and a disconnected caller is noticed. Not here: authorisation.
+Plain ASGI, so that long responses stream and a disconnected caller is noticed. The caller is identified before the body
+is read. Not here: how (authentication.py), and what the caller may do (operations.py).
 """
 
 from __future__ import annotations
@@ -20,21 +21,38 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dayfly.api import problems, request_checks
+from dayfly.api.audit import Audit
+from dayfly.api.authentication import Authentication
 from dayfly.api.long_poll import StreamCut
 from dayfly.api.request_metrics import RequestMetrics
+from dayfly.errors import Forbidden, InfrastructureError, Unauthenticated
 
 _USABLE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _log = structlog.get_logger(__name__)
 
 
 def install(
-    app: Starlette, allowed_hosts: frozenset[str] | None, closing: asyncio.Event, *, body_seconds: float
+    app: Starlette,
+    allowed_hosts: frozenset[str] | None,
+    closing: asyncio.Event,
+    *,
+    body_seconds: float,
+    authentication: Authentication,
+    public: frozenset[str],
 ) -> None:
-    """Put the middleware around `app`: the request id, within it the metrics, then the gate.
+    """Put the middleware around `app`: the request id, within it the metrics, then the audit, then the gate.
 
-    `allowed_hosts` and `closing` as in ApiServices.
+    `allowed_hosts`, `closing` and `authentication` as in ApiServices. `public`: paths that need no authentication.
     """
-    app.add_middleware(Gate, allowed_hosts=allowed_hosts, closing=closing, body_seconds=body_seconds)
+    app.add_middleware(
+        Gate,
+        allowed_hosts=allowed_hosts,
+        closing=closing,
+        body_seconds=body_seconds,
+        authentication=authentication,
+        public=public,
+    )
+    app.add_middleware(Audit)
     app.add_middleware(RequestMetrics)
     # A transformer and no validator: the library logs a warning for each id that a validator refuses.
     app.add_middleware(
@@ -48,7 +66,7 @@ def _usable_request_id(given: str) -> str:
 
 @dataclass(frozen=True)
 class Gate:
-    """Checks a request before the application sees it. `allowed_hosts` and `closing` as in ApiServices.
+    """Checks a request before the application sees it. The fields are those of install().
 
     `body_seconds`: the time that a caller has for the body.
     """
@@ -57,6 +75,8 @@ class Gate:
     allowed_hosts: frozenset[str] | None
     closing: asyncio.Event
     body_seconds: float
+    authentication: Authentication
+    public: frozenset[str]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -79,6 +99,7 @@ class Gate:
                 or request_checks.refuse_url(scope)
                 or request_checks.refuse_host(scope, headers, self.allowed_hosts)
                 or request_checks.refuse_origin(scope, headers)
+                or await self._refuse_stranger(scope)
             )
             if refusal is None:
                 try:
@@ -103,12 +124,22 @@ class Gate:
                 await _stopping(scope)(scope, receive, send_secured)
         except StreamCut:
             # Not completed on purpose: uvicorn closes the connection.
-            _log.info("stream cut by the stop", method=scope["method"], path=scope["path"])
+            _log.info("stream cut", method=scope["method"], path=scope["path"])
         except Exception as error:
             _log.exception("request failed", method=scope["method"], path=scope["path"])
             if started:
                 raise RuntimeError(f"request {problems.request_id()} failed after its response had begun") from error
             await problems.internal_problem(scope)(scope, receive, send_secured)
+
+    async def _refuse_stranger(self, scope: Scope) -> Response | None:
+        """401 for a request that does not prove its principal, 403 for a principal without a team; an outage's 503."""
+        if scope["path"] in self.public:
+            return None
+        try:
+            await self.authentication.identify(scope)
+        except (Unauthenticated, Forbidden, InfrastructureError) as error:
+            return problems.problem_of(scope, error)
+        return None
 
 
 def _stopping(scope: Scope) -> Response:

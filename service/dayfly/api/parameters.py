@@ -3,34 +3,41 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Final
 
 from fastapi import Depends, Path, Query, Request
 
 from dayfly.api.dependencies import Services
 from dayfly.api.long_poll import MAX_SECONDS
+from dayfly.api.principals import Caller
 from dayfly.domain.cluster.model import Cluster, Purpose
 from dayfly.domain.cluster.spec import Node
+from dayfly.domain.security.principal import Principal, Reference
 from dayfly.errors import Conflict, InvalidRequest, NotFound
 from dayfly.schemas.base import CLUSTER_HEADER
 
 _ID_OR_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 
 
-def path_id(kind: str, description: str) -> Callable[[str], str]:
-    """A dependency: the id or name in the path parameter `{kind}`. Raises NotFound for an invalid id or name."""
+def path_id(kind: str, description: str) -> Callable[[Principal, str], Awaitable[Reference]]:
+    """A dependency: the id or name in the path parameter `{kind}`, among those that the caller finds.
+
+    Raises NotFound for an invalid id or name.
+    """
 
     # A default, not an annotation: FastAPI evaluates annotations outside this function.
-    def id_or_name(given: str = Path(alias=kind, description=description)) -> str:
+    async def id_or_name(caller: Caller, given: str = Path(alias=kind, description=description)) -> Reference:
         if not _ID_OR_NAME.fullmatch(given):
             raise NotFound(f"no {kind} has this id or name: it is not a valid id or name")
-        return given
+        return Reference(given, caller.scope)
 
     return id_or_name
 
 
-IdOrName = Annotated[str, Depends(path_id("cluster", "A cluster's id, or the name of a cluster that is not deleted."))]
+IdOrName = Annotated[
+    Reference, Depends(path_id("cluster", "A cluster's id, or the name of a cluster that is not deleted."))
+]
 """The path's id or name, for routes that need one statement of the store. 404 for an invalid id or name."""
 
 

@@ -22,6 +22,7 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import Scope
 
 from dayfly import errors
+from dayfly.api.dependencies import ApiServices
 
 MEDIA_TYPE: Final = "application/problem+json"
 SECURITY_HEADERS: Final = {
@@ -29,13 +30,18 @@ SECURITY_HEADERS: Final = {
     "Cross-Origin-Resource-Policy": "same-origin",  # no page of another origin embeds an answer
 }
 """Of every response."""
+CODE: Final = "dayfly.problem_code"
+"""Key in a request's `state`: the code of the problem that answers the request."""
 _RETRY_AFTER_SECONDS: Final = 5
 
 _STATUS: Final[Mapping[type[errors.DayflyError], int]] = {
     errors.InvalidRequest: 422,
+    errors.Unauthenticated: 401,
+    errors.Forbidden: 403,
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.PreconditionFailed: 412,
+    errors.RateLimited: 429,
     errors.TooManyStreams: 503,
     errors.TooManyWaits: 503,
     errors.InfrastructureError: 503,
@@ -66,6 +72,24 @@ class FieldError(BaseModel):
     detail: str
 
 
+class QuotaAmount(BaseModel):
+    """Something of the team that takes a part of the quota."""
+
+    name: str
+    amount: int
+
+
+class QuotaProblem(BaseModel):
+    """The quota that the request would exceed."""
+
+    team: str
+    name: str = Field(description="As in `GET /v1/quota`.", examples=["vcpus"])
+    limit: int
+    used: int
+    wanted: int = Field(description="By the request, in addition.")
+    largest: list[QuotaAmount] = Field(description="What takes most of it.")
+
+
 class Problem(BaseModel):
     """An error, after RFC 9457."""
 
@@ -77,6 +101,7 @@ class Problem(BaseModel):
     instance: str = Field(description="The requested path.")
     request_id: str = Field(description="As in the header X-Request-Id and in the server's log.")
     errors: list[FieldError] = Field(default_factory=list, description="The invalid fields, with reasons.")
+    quota: QuotaProblem | None = Field(default=None, description="Of `quota_exceeded`.")
 
 
 def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
@@ -97,8 +122,10 @@ def problem_response(
     field_errors: Sequence[FieldError] = (),
     headers: Mapping[str, str] | None = None,
     given_request_id: str | None = None,
+    quota: QuotaProblem | None = None,
 ) -> Response:
     """A problem as a response. `given_request_id`: where no middleware gave the request an id."""
+    scope.setdefault("state", {})[CODE] = code
     problem = Problem(
         type=f"urn:dayfly:problem:{code}",
         title=title,
@@ -108,6 +135,7 @@ def problem_response(
         instance=_printable(scope["path"])[:_MAX_INSTANCE_LENGTH],
         request_id=given_request_id or request_id(),
         errors=list(field_errors),
+        quota=quota,
     )
     # ASCII: a detail may quote lone surrogates of a request, which UTF-8 cannot encode.
     body = json.dumps(problem.model_dump(exclude_defaults=True), ensure_ascii=True).encode()
@@ -118,7 +146,7 @@ def problem_response(
 def invalid_request(scope: Scope, detail: str) -> Response:
     """The response to a request that is refused before a route sees it."""
     invalid = errors.InvalidRequest
-    return problem_response(scope, _STATUS[invalid], invalid.code, _title(invalid), detail)
+    return problem_response(scope, _STATUS[invalid], invalid.code, title_of(invalid), detail)
 
 
 def unreadable_request(too_long: bool, *, has_url: bool) -> Response:
@@ -141,7 +169,7 @@ def unreadable_request(too_long: bool, *, has_url: bool) -> Response:
 def internal_problem(scope: Scope) -> Response:
     """The response to a defect: the request id, no internals."""
     detail = "An internal error of Dayfly. The server's log has the details under this request id."
-    return problem_response(scope, 500, errors.Internal.code, _title(errors.Internal), detail)
+    return problem_response(scope, 500, errors.Internal.code, title_of(errors.Internal), detail)
 
 
 def log_outage(error: errors.DayflyError) -> None:
@@ -156,12 +184,39 @@ def request_id() -> str:
 
 async def _on_dayfly_error(request: Request, error: Exception) -> Response:
     failure = cast("errors.DayflyError", error)
-    status = next(_STATUS[ancestor] for ancestor in type(failure).__mro__ if ancestor in _STATUS)
-    if status == 500:
+    if _status_of(failure) == 500:
         _log.error("request failed", exc_info=failure)
         return internal_problem(request.scope)
+    quota = await _refused(request, failure) if isinstance(failure, errors.QuotaExceeded) else None
+    return problem_of(request.scope, failure, quota)
+
+
+def problem_of(scope: Scope, failure: errors.DayflyError, quota: QuotaProblem | None = None) -> Response:
+    """The response to a request that ended with an expected error. The log has the detail of an outage."""
     log_outage(failure)
-    return problem_response(request.scope, status, failure.code, _title(type(failure)), failure.message)
+    headers = {"WWW-Authenticate": 'Bearer realm="dayfly"'} if isinstance(failure, errors.Unauthenticated) else {}
+    if isinstance(failure, errors.RateLimited):
+        headers["Retry-After"] = str(failure.retry_after_seconds)
+    title = title_of(type(failure))
+    return problem_response(
+        scope, _status_of(failure), failure.code, title, failure.message, headers=headers, quota=quota
+    )
+
+
+def _status_of(failure: errors.DayflyError) -> int:
+    return next(_STATUS[ancestor] for ancestor in type(failure).__mro__ if ancestor in _STATUS)
+
+
+async def _refused(request: Request, error: errors.QuotaExceeded) -> QuotaProblem:
+    """The details of a quota; the team's webhooks are told."""
+    try:
+        await cast("ApiServices", request.app.state.services).store.quotas.refused(error)
+    except errors.InfrastructureError as outage:
+        log_outage(outage)  # the request is refused all the same
+    largest = [QuotaAmount(name=name, amount=amount) for name, amount in error.largest]
+    return QuotaProblem(
+        team=error.team, name=error.quota, limit=error.limit, used=error.used, wanted=error.wanted, largest=largest
+    )
 
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:
@@ -173,7 +228,7 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
     field_errors = [_field_error(one) for one in found[:_MAX_FIELD_ERRORS]]
     detail = "; ".join(f"{one.path or one.location}: {one.detail}" for one in field_errors)
     invalid = errors.InvalidRequest
-    return problem_response(request.scope, 422, invalid.code, _title(invalid), detail, field_errors=field_errors)
+    return problem_response(request.scope, 422, invalid.code, title_of(invalid), detail, field_errors=field_errors)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
@@ -207,6 +262,6 @@ def _printable(text: str) -> str:
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
-def _title(error: type[errors.DayflyError]) -> str:
+def title_of(error: type[errors.DayflyError]) -> str:
     """The first line of the class's docstring: the meaning of the code."""
     return (inspect.getdoc(error) or error.code).partition("\n")[0].rstrip(".")

@@ -11,6 +11,7 @@ import resource
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -20,9 +21,11 @@ from fastapi import FastAPI
 from dayfly.api.app import create_api
 from dayfly.api.connections import MAX_HEAD_BYTES, Connections
 from dayfly.api.dependencies import ApiServices
+from dayfly.api.tls_connections import TlsConnections
 from dayfly.api.worker_metrics import create_metrics_app
 from dayfly.errors import PortsExhausted
 from dayfly.settings import Settings
+from dayfly.tls.server_tls import ServerTls
 
 BACKLOG: Final = 100
 """Connections that the kernel keeps for the server. asyncio accepts up to so many in one turn of the loop, before it
@@ -44,8 +47,11 @@ class Server(uvicorn.Server):
         yield
 
 
-def create_server(services: ApiServices) -> Server:
-    """The server of the API, for a socket of listening_socket(). `services.settings` has its limits."""
+def create_server(services: ApiServices, tls: ServerTls | None = None) -> Server:
+    """The server of the API, for a socket of listening_socket(). `services.settings` has its limits.
+
+    `tls`: the certificate, None for plain HTTP.
+    """
     settings = services.settings
     maximum = min(settings.max_connections, connections_for(raise_file_limit(settings.max_connections + OTHER_FILES)))
     if maximum < settings.max_connections:
@@ -57,19 +63,23 @@ def create_server(services: ApiServices) -> Server:
     # Short requests, such as heartbeats, are answered although as many responses are held as can be.
     services.held.maximum = min(services.held.maximum, maximum // 2)
     services.streams.maximum = min(services.streams.maximum, maximum // 4)
-    return _server(create_api(services), maximum, settings)
+    return _server(create_api(services), maximum, settings, tls)
 
 
-def create_metrics_server(settings: Settings, closing: asyncio.Event) -> Server:
-    """The server of a worker's metrics, for a socket of metrics_socket()."""
-    return _server(create_metrics_app(settings, closing), METRICS_CONNECTIONS, settings)
+def create_metrics_server(settings: Settings, closing: asyncio.Event, tls: ServerTls | None = None) -> Server:
+    """The server of a worker's metrics, for a socket of metrics_socket(); `tls` as for create_server."""
+    return _server(create_metrics_app(settings, closing), METRICS_CONNECTIONS, settings, tls)
 
 
-def _server(app: FastAPI, maximum: int, settings: Settings) -> Server:
+def _server(app: FastAPI, maximum: int, settings: Settings, tls: ServerTls | None) -> Server:
+    seconds = settings.header_timeout_seconds
+    connections = Connections(maximum, seconds)
+    if tls is not None:
+        connections = TlsConnections(maximum, seconds, context=lambda: tls.context)
     return Server(
         uvicorn.Config(
             app,
-            http=Connections(maximum, settings.header_timeout_seconds).protocol_class(),
+            http=connections.protocol_class(),
             ws="none",
             backlog=BACKLOG,
             h11_max_incomplete_event_size=MAX_HEAD_BYTES,
@@ -91,6 +101,42 @@ def listening_socket(settings: Settings) -> socket.socket:
 def metrics_socket(settings: Settings, port: int) -> socket.socket:
     """A socket for a worker's metrics. Raises PortsExhausted where it cannot be had."""
     return _socket(settings.listen_address, port, "a worker's metrics cannot be served", "DAYFLY_WORKER_METRICS_PORT")
+
+
+@contextmanager
+def unix_socket(path: Path) -> Iterator[socket.socket]:
+    """A unix socket for the API at `path`, which its owner and root alone may use. Raises PortsExhausted."""
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _remove_unused(path)
+        before = os.umask(0o177)
+        try:
+            listening.bind(str(path))
+        finally:
+            os.umask(before)
+        listening.listen(BACKLOG)
+    except OSError as error:
+        listening.close()
+        reason = os.strerror(error.errno) if error.errno else error
+        raise PortsExhausted(f"the API cannot listen on the socket {path} (DAYFLY_LISTEN_SOCKET): {reason}") from error
+    with listening:
+        try:
+            yield listening
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _remove_unused(path: Path) -> None:
+    """Remove the socket of a process that was killed; that of one that listens, and any other file, stays."""
+    if not path.is_socket():
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
 
 
 def _socket(address: str, port: int, failure: str, variable: str) -> socket.socket:

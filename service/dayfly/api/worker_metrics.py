@@ -14,6 +14,7 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from dayfly import metrics
 from dayfly.api import middleware, problems
+from dayfly.api.authentication import Authentication
 from dayfly.settings import Settings
 
 _router: Final = APIRouter()
@@ -29,5 +30,13 @@ def create_metrics_app(settings: Settings, closing: asyncio.Event) -> FastAPI:
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.include_router(_router)
     problems.install(app, _router.routes)
-    middleware.install(app, settings.allowed_hosts, closing, body_seconds=settings.body_timeout_seconds)
+    middleware.install(
+        app,
+        settings.allowed_hosts,
+        closing,
+        body_seconds=settings.body_timeout_seconds,
+        # Numbers of this process alone: none of their labels names what a team has.
+        authentication=Authentication(),
+        public=frozenset(),
+    )
     return app

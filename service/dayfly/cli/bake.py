@@ -44,6 +44,17 @@ def create(
         Path | None, typer.Option(metavar="FILE", help="A whole recipe in YAML or JSON, in place of RECIPE.")
     ] = None,
     owner: Annotated[str | None, typer.Option(help="The owner, for lists.")] = None,
+    conformance: Annotated[
+        bool, typer.Option("--conformance", help="Its cluster also passes the image's short list of conformance specs.")
+    ] = False,
+    conformance_spec: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SPEC",
+            help="A conformance spec's full name, or a regular expression, in place of the short list. May be "
+            "repeated.",
+        ),
+    ] = None,
     wait: options.Wait = False,
     timeout: options.Timeout = 7200.0,
     idempotency_key: options.IdempotencyKey = None,
@@ -62,6 +73,8 @@ def create(
             variables=_variables(var or ()) or None,
             definition=None if definition is None else _definition(definition),
             owner=owner,
+            readiness="conformance" if conformance or conformance_spec else None,
+            conformance=conformance_spec or None,
             idempotency_key=idempotency_key,
         )
         if wait:

@@ -53,6 +53,7 @@ async def _main(recipe: str) -> None:
                 verify=tools.verify,
                 mirrors=Mirrors(settings.debian_mirror, settings.debian_security_mirror),
                 addresses=settings.bake_addresses,
+                host=tools.machine_host,
             )
     finally:
         watch.cancel()

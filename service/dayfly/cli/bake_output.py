@@ -26,20 +26,22 @@ def bake(one: Bake) -> str:
     facts = {
         "id": one.id,
         "recipe": one.recipe if one.definition is None else f"{one.recipe} (defined in its request)",
+        "rebuild": "scheduled: its first event says why" if one.rebuild else None,
         "variables": variables or None,
+        "conformance": None if one.conformance is None else ", ".join(one.conformance) or "the image's short list",
         "owner": one.owner,
         "phase": one.phase if one.cancel_requested_at is None or one.ended_at else f"{one.phase}, being cancelled",
         "age": format_age(one.created_at),
         "took": _took(one),
         "attempts": str(one.attempts),
-        "image": one.image and f"{one.image} ({one.image_id})",
+        "image": one.image and f"{one.image} ({one.image_id}{_state(one)})",
     }
     return format_facts(facts) + (f"\n\n{_error(one)}" if one.error else "")
 
 
 def sentence(one: Bake) -> str:
     if one.phase == "succeeded":
-        return f"bake {one.id} succeeded: {one.image} is {one.image_id}"
+        return f"bake {one.id} succeeded: {one.image} is {one.image_id}{_state(one)}"
     if one.cancel_requested_at is not None and one.ended_at is None:
         return f"bake {one.id} is being cancelled"
     return f"bake {one.id} of {one.recipe} is {one.phase}" if one.phase != "failed" else f"bake {one.id} failed"
@@ -88,6 +90,12 @@ class Progress:
 
     def describe(self, phase: str) -> str:
         return f"{phase}: {', '.join(self._steps.values())}" if phase == "running" and self._steps else str(phase)
+
+
+def _state(one: BakeSummary) -> str:
+    if one.image_state == "retired":
+        return ", which is retired: `dayfly image promote` takes it into use again"
+    return "" if one.image_state in {None, "present"} else f", which is {one.image_state}"
 
 
 def _took(one: BakeSummary) -> str:

@@ -9,17 +9,19 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from functools import partial
 from typing import Any, Final
 
 from dayfly.cli.bake_in_container import print_line
 from dayfly.cli.image_tools import open_tools
 from dayfly.domain.bake import BakeOrder
+from dayfly.domain.scheduling.resources import Resources
 from dayfly.errors import DayflyError
 from dayfly.images.apt_sources import Mirrors
 from dayfly.images.bake import bake
-from dayfly.images.bake_process import order_from
-from dayfly.images.container_bake import error_line, progress_line, result_line
-from dayfly.images.orders import ordered_recipe
+from dayfly.images.bake_process import ROOM, order_from
+from dayfly.images.container_bake import error_line, progress_line, result_line, room_line
+from dayfly.images.orders import ordered_recipe, takes_name
 from dayfly.settings import Settings
 
 _ORDER_BYTES: Final = 1 << 20
@@ -43,13 +45,13 @@ async def _main() -> None:
     reader = asyncio.StreamReader(limit=_ORDER_BYTES)
     loop = asyncio.get_running_loop()
     source, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    watch = None
+    watch, room = None, asyncio.Event()
     try:
         line = await reader.readline()
         if not line:
             raise asyncio.CancelledError
-        watch = asyncio.create_task(_cancel_at_end(reader, task))
-        image_id = await _bake(order_from(line))
+        watch = asyncio.create_task(_read_on(reader, room, task))
+        image_id = await _bake(order_from(line), room)
     finally:
         if watch is not None:
             watch.cancel()
@@ -57,7 +59,14 @@ async def _main() -> None:
     print_line(result_line(image_id))
 
 
-async def _bake(order: BakeOrder) -> str:
+async def _bake(order: BakeOrder, room: asyncio.Event) -> str:
+    """`room` is set when the builder has room for a verification."""
+
+    async def ask(needs: Resources) -> None:
+        room.clear()
+        print_line(room_line(needs))
+        await room.wait()
+
     settings = Settings()
     async with open_tools(settings) as tools:
         return await bake(
@@ -66,15 +75,22 @@ async def _bake(order: BakeOrder) -> str:
             builder=tools.images,
             cache_dir=settings.cache_dir,
             report=lambda progress: print_line(progress_line(progress)),
-            verify=tools.verify,
+            verify=partial(tools.verify, conformance=order.conformance),
             mirrors=Mirrors(settings.debian_mirror, settings.debian_security_mirror),
             addresses=settings.bake_addresses,
+            takes_name=takes_name(order),
+            conformance=order.conformance,
+            room=ask,
+            state=order.state,
+            host=tools.machine_host,
         )
 
 
-async def _cancel_at_end(reader: asyncio.StreamReader, task: asyncio.Task[Any]) -> None:
-    while await reader.read(1024):
-        pass
+async def _read_on(reader: asyncio.StreamReader, room: asyncio.Event, task: asyncio.Task[Any]) -> None:
+    """The builder's answers, and its end."""
+    while line := await reader.readline():
+        if line == ROOM:
+            room.set()
     task.cancel()
 
 

@@ -16,7 +16,16 @@ from pydantic import ValidationError
 from dayfly.cli import exit_codes
 from dayfly.cli.exit_codes import ExitCode
 from dayfly.cli.formatting import printable_line
-from dayfly.client import ApiError, ClientError, ClusterFailed, InvalidArgument, Unreachable, WaitTimeout
+from dayfly.client import (
+    ApiError,
+    ClientError,
+    ClusterFailed,
+    InvalidArgument,
+    LoginFailed,
+    Unreachable,
+    Untrusted,
+    WaitTimeout,
+)
 from dayfly.errors import DayflyError
 
 
@@ -63,7 +72,8 @@ def ignored_not_found(ignored: bool) -> Iterator[None]:
 _HINTS = {
     "not_found": "dayfly cluster list",
     "engine_unavailable": "run `dayfly doctor` on the server",
-    "unauthorized": "set DAYFLY_TOKEN",
+    "unauthenticated": "dayfly login, or set DAYFLY_TOKEN",
+    "forbidden": "dayfly whoami",
 }
 """For problems of a server, which may be another machine."""
 _HINTS_HERE = {"engine_unavailable": "dayfly doctor"}
@@ -102,9 +112,16 @@ def _explain_own(error: ClientError | DayflyError | CommandError) -> CommandErro
             found = CommandError(error.code, error.detail, _hint(error), exit_code=exit_code)
         case InvalidArgument():
             found = CommandError("invalid_request", str(error), exit_code=ExitCode.USAGE)
+        case LoginFailed():
+            of_issuer = error.code == "login_unavailable"
+            exit_code = ExitCode.UNREACHABLE if of_issuer else ExitCode.ERROR
+            found = CommandError(error.code, str(error), exit_code=exit_code)
         case Unreachable():
             hint = "start the service with `dayfly serve`, or set DAYFLY_URL to its URL"
             found = CommandError("unreachable", str(error), hint, exit_code=ExitCode.UNREACHABLE)
+        case Untrusted():
+            hint = "set DAYFLY_CA_FINGERPRINT to what `dayfly tls fingerprint` prints on the server, or DAYFLY_CA_FILE"
+            found = CommandError("untrusted", str(error), hint, exit_code=ExitCode.UNREACHABLE)
         case ClusterFailed():
             found = CommandError(*_explain_failed(error), exit_code=ExitCode.FAILED)
         case WaitTimeout():
@@ -137,7 +154,7 @@ def _hint(error: ApiError) -> str | None:
     """For `not_found`, the requested path names the missing resource."""
     path = str(error.problem.get("instance", ""))
     if error.code == "not_found":
-        for kind in ("template", "pool", "bake"):
+        for kind in ("template", "pool", "bake", "token", "team"):
             if path.startswith(f"/v1/{kind}s/"):
                 return f"dayfly {kind} list"
         if "/checkpoints" in path:

@@ -146,6 +146,7 @@ async def _bake_on_host(recipe: str, tools: ImageTools, report: Report, settings
         verify=tools.verify,
         mirrors=Mirrors(settings.debian_mirror, settings.debian_security_mirror),
         addresses=settings.bake_addresses,
+        host=tools.machine_host,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Collection, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,7 @@ from dayfly.drivers.docker.images import DockerImages
 from dayfly.drivers.interfaces import Drivers
 from dayfly.drivers.qemu.accelerators import Accelerators
 from dayfly.errors import DayflyError
+from dayfly.images.cloud.machine import MachineHost
 from dayfly.images.progress import OnLine
 from dayfly.settings import Settings
 from dayfly.verification import Verifier
@@ -31,13 +32,29 @@ class ImageTools:
     drivers: Drivers
     accelerators: Accelerators
 
-    async def verify(self, image_id: str, manifest: ImageManifest, progress: OnLine) -> None:
-        """Verify a baked image (images.bake.Verify) with this host's accelerator."""
+    @property
+    def machine_host(self) -> MachineHost:
+        """Where the machines of bakes on cloud images run: beside those that verify images."""
+        return MachineHost(
+            self.drivers.engine,
+            self.drivers.ssh,
+            self.accelerators.accelerator,
+            self.settings.instance,
+            self._publication,
+        )
+
+    @property
+    def _publication(self) -> Publication:
+        return Publication(self.settings.publish_address, self.settings.port_range)
+
+    async def verify(
+        self, image_id: str, manifest: ImageManifest, progress: OnLine, *, conformance: Collection[str] | None = None
+    ) -> None:
+        """Verify a baked image (images.bake.Verify) with this host's accelerator. `conformance` as in BakeOrder."""
         accelerator = await self.accelerators.accelerator(image_id)
         progress(f"nodes run on {accelerator}")
-        publication = Publication(self.settings.publish_address, self.settings.port_range)
-        verifier = Verifier(self.settings.instance, self.drivers, STEPS, accelerator, publication, SystemClock())
-        await verifier(image_id, manifest, progress)
+        verifier = Verifier(self.settings.instance, self.drivers, STEPS, accelerator, self._publication, SystemClock())
+        await verifier(image_id, manifest, progress, conformance=conformance)
 
 
 @asynccontextmanager

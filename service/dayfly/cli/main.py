@@ -46,8 +46,21 @@ _COMMANDS: Final = {
     "addon": _Lazy("dayfly.cli.addon", "app", "List and fetch add-ons, and change those of a cluster."),
     "image": _Lazy("dayfly.cli.image_group", "app", "Bake, list, push and pull node images; promote and retire them."),
     "bake": _Lazy("dayfly.cli.bake", "app", "Have the server bake node images; show and cancel its bakes."),
+    "login": _Lazy("dayfly.cli.login", "login", "Store a token for a server."),
+    "logout": _Lazy("dayfly.cli.login", "logout", "Remove the stored token of a server."),
+    "whoami": _Lazy("dayfly.cli.login", "whoami", "Show who the server takes this command's caller for."),
+    "token": _Lazy("dayfly.cli.token", "app", "Create, list and revoke tokens."),
+    "team": _Lazy("dayfly.cli.team", "app", "Create, list, change and delete teams."),
+    "oidc": _Lazy("dayfly.cli.oidc", "app", "Check the file of OIDC issuers and rules."),
+    "quota": _Lazy("dayfly.cli.quota", "app", "Show and set what teams may have."),
+    "webhook": _Lazy("dayfly.cli.webhook", "app", "Have addresses called when clusters change."),
     "status": _Lazy("dayfly.cli.status", "status", "Show the host's capacity and who uses it, the queue, the engine."),
+    "usage": _Lazy("dayfly.cli.accounting", "usage", "Show what teams, principals and labels used."),
+    "audit": _Lazy("dayfly.cli.accounting", "audit", "Show who asked for what, and with which result."),
     "doctor": _Lazy("dayfly.cli.doctor", "doctor", "Check whether this host can run clusters."),
+    "backup": _Lazy("dayfly.cli.backup", "backup", "Copy the service's SQLite database while it runs."),
+    "restore": _Lazy("dayfly.cli.backup", "restore", "Put a backup in the place of the service's database."),
+    "tls": _Lazy("dayfly.cli.tls", "app", "Show the fingerprint that callers trust the server's certificate by."),
     "version": _Lazy("dayfly.cli.version", "version", "Show the versions of this command and of the server."),
     "openapi": _Lazy("dayfly.cli.serve", "openapi", "Print the API's OpenAPI document.", hidden=True),
 }
@@ -113,7 +126,9 @@ app = typer.Typer(cls=Commands, no_args_is_help=True, epilog=HELP, pretty_except
 def _dayfly() -> None:
     """Ephemeral Kubernetes clusters of QEMU virtual machines in containers.
 
-    The environment variable DAYFLY_URL is the service's URL (default: http://127.0.0.1:8700).
+    The environment variable DAYFLY_URL is the service's URL (default: http://127.0.0.1:8700). An https:// server is
+    verified by the machine's authorities, by those of the file DAYFLY_CA_FILE, or by the one with the SHA-256
+    DAYFLY_CA_FINGERPRINT.
     """
 
 

@@ -18,10 +18,14 @@ from dayfly.client.errors import (
     ClientError,
     ClusterFailed,
     InvalidArgument,
+    LoginFailed,
     Unreachable,
+    Untrusted,
     WaitTimeout,
 )
 from dayfly.client.sync_client import Client
+from dayfly.schemas.access import NewToken, Team, Token, Whoami
+from dayfly.schemas.accounting import AuditEntry, UsageAmount, UsageList, UsageRow
 from dayfly.schemas.addons import Addon, AddonError, ClusterAddon
 from dayfly.schemas.bakes import Bake, BakeError, BakeEvent, BakeEventList, BakeSummary
 from dayfly.schemas.checkpoints import Checkpoint
@@ -45,17 +49,21 @@ from dayfly.schemas.clusters import (
     ToCheckpoint,
 )
 from dayfly.schemas.images import ImageHistoryEntry, ImageName, ImageOutcomes, ImageUse, NodeImage
+from dayfly.schemas.login import LoginIssuer, LoginOptions
 from dayfly.schemas.nodes import Node, NodeMemory, SshAccess
 from dayfly.schemas.pools import Period, Pool, PoolCondition
+from dayfly.schemas.quotas import DefaultQuota, Quota
 from dayfly.schemas.status import Status
 from dayfly.schemas.system import Orphan, Version
 from dayfly.schemas.templates import Parents, Template, TemplateError
+from dayfly.schemas.webhooks import CreatedWebhook, Webhook, WebhookAttempt, WebhookDelivery
 
 __all__ = [
     "Addon",
     "AddonError",
     "ApiError",
     "AsyncClient",
+    "AuditEntry",
     "Bake",
     "BakeError",
     "BakeEvent",
@@ -70,6 +78,8 @@ __all__ = [
     "ClusterAddon",
     "ClusterFailed",
     "ClusterSummary",
+    "CreatedWebhook",
+    "DefaultQuota",
     "DryRun",
     "Endpoint",
     "ErrorReport",
@@ -83,6 +93,10 @@ __all__ = [
     "ImageOutcomes",
     "ImageUse",
     "InvalidArgument",
+    "LoginFailed",
+    "LoginIssuer",
+    "LoginOptions",
+    "NewToken",
     "Node",
     "NodeImage",
     "NodeMemory",
@@ -95,16 +109,27 @@ __all__ = [
     "Port",
     "PortRequest",
     "PublishedPort",
+    "Quota",
     "Registry",
     "SizeRequest",
     "Spec",
     "SshAccess",
     "Status",
     "Step",
+    "Team",
     "Template",
     "TemplateError",
     "ToCheckpoint",
+    "Token",
     "Unreachable",
+    "Untrusted",
+    "UsageAmount",
+    "UsageList",
+    "UsageRow",
     "Version",
     "WaitTimeout",
+    "Webhook",
+    "WebhookAttempt",
+    "WebhookDelivery",
+    "Whoami",
 ]

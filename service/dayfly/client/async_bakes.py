@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from dayfly.client import async_connection, retries, waiting
 from dayfly.client.async_connection import AsyncConnection
@@ -26,13 +26,23 @@ class AsyncBakes(AsyncConnection):
         variables: Mapping[str, object] | None = None,
         definition: Mapping[str, Any] | None = None,
         owner: str | None = None,
+        readiness: Literal["conformance"] | None = None,
+        conformance: Sequence[str] | None = None,
         idempotency_key: str | None = None,
     ) -> Bake:
         """Request a bake of a recipe of the server, or of `definition`, a whole recipe; it is queued when this returns.
 
-        `variables` replace those of the recipe.
+        `variables` replace those of the recipe. With the readiness `conformance` the cluster that verifies the image
+        passes the specs `conformance`, or the image's short list.
         """
-        fields = {"recipe": recipe, "variables": variables, "definition": definition, "owner": owner}
+        fields = {
+            "recipe": recipe,
+            "variables": variables,
+            "definition": definition,
+            "owner": owner,
+            "readiness": readiness,
+            "conformance": conformance,
+        }
         body = {name: value for name, value in fields.items() if value is not None}
         return await self._read(Bake, "POST", "/v1/images", json=body, key=idempotency_key)
 

@@ -1,18 +1,24 @@
 """The asynchronous client: templates, pools, add-ons, images and the service itself.
 
-Not here: clusters (async_clusters.py), bakes (async_bakes.py).
+Not here: clusters (async_clusters.py), bakes (async_bakes.py), teams and tokens (async_access.py), usage and audit
+(async_accounting.py).
 """
 
 from __future__ import annotations
 
 from typing import Final, Unpack
 
+from dayfly.client.async_access import AsyncAccess
+from dayfly.client.async_accounting import AsyncAccounting
 from dayfly.client.async_bakes import AsyncBakes
+from dayfly.client.async_quotas import AsyncQuotas
 from dayfly.client.async_waits import AsyncWaits
+from dayfly.client.async_webhooks import AsyncWebhooks
 from dayfly.client.options import PoolChanges, PoolOptions, ShapeOptions, given, shape_body
 from dayfly.client.transport import path_of
 from dayfly.schemas.addons import Addon, AddonList
 from dayfly.schemas.images import ImageList, ImageName, NodeImage
+from dayfly.schemas.login import LoginOptions
 from dayfly.schemas.pools import Pool, PoolList
 from dayfly.schemas.status import Status
 from dayfly.schemas.system import Orphan, OrphanList, Version
@@ -22,12 +28,16 @@ _REMOVAL_SECONDS: Final = 600.0
 """The engine removes one orphan after the other."""
 
 
-class AsyncClient(AsyncWaits, AsyncBakes):
+class AsyncClient(AsyncWaits, AsyncBakes, AsyncAccess, AsyncAccounting, AsyncQuotas, AsyncWebhooks):
     """Dayfly's API. Every method raises ApiError and Unreachable.
 
-    `url` and `token` default to DAYFLY_URL and DAYFLY_TOKEN, then http://127.0.0.1:8700 and none. `cluster` is always
-    an id or a name. A repeated request with the same `idempotency_key` (default: a new one) is carried out once; a
-    request that failed for a moment is repeated by the client itself. `transport` is for tests.
+    `url` and `token` default to DAYFLY_URL and DAYFLY_TOKEN, then http://127.0.0.1:8700 and the token that `dayfly
+    login` stored for the server; `unix:///path` is a server's socket. `token_over_http` (DAYFLY_TOKEN_OVER_HTTP=allow)
+    allows a token to be sent to another host without TLS. An https:// server is verified by the authorities of
+    `ca_file` (DAYFLY_CA_FILE), or by the one with the SHA-256 `ca_fingerprint` (DAYFLY_CA_FINGERPRINT), else by that
+    which `dayfly login` stored, else by the machine's. `cluster` is always an id or a name. A repeated request with
+    the same `idempotency_key` (default: a new one) is carried out once; a request that failed for a moment is repeated
+    by the client itself. `transport` is for tests.
     """
 
     async def create_template(self, *, idempotency_key: str | None = None, **options: Unpack[ShapeOptions]) -> Template:
@@ -123,6 +133,10 @@ class AsyncClient(AsyncWaits, AsyncBakes):
     async def status(self) -> Status:
         """The whole installation at a glance: capacity and use, queue, pools, templates, engine."""
         return await self._read(Status, "GET", "/v1/status")
+
+    async def login_options(self) -> LoginOptions:
+        """How people log in; device_login.py does it. Needs no token."""
+        return await self._read(LoginOptions, "GET", "/v1/login")
 
     async def version(self) -> Version:
         """The server's release."""

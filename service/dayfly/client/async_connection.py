@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 from typing import Self, TypeVar, Unpack
 
 import httpx
@@ -45,10 +46,27 @@ class AsyncConnection:
     """Sends requests, and reads responses."""
 
     def __init__(
-        self, url: str | None = None, *, token: str | None = None, transport: httpx.AsyncBaseTransport | None = None
+        self,
+        url: str | None = None,
+        *,
+        token: str | None = None,
+        token_over_http: bool | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        ca_file: str | Path | None = None,
+        ca_fingerprint: str | None = None,
     ) -> None:
         self._deleted: set[str] = set()
-        self._http = httpx.AsyncClient(**wire.configuration(url, token), transport=transport)
+        socket = wire.socket_of(url)
+        if socket is not None and transport is None:
+            transport = httpx.AsyncHTTPTransport(uds=socket)
+        configuration, pinned = wire.configuration(url, token, token_over_http, ca_file, ca_fingerprint)
+        self._http = httpx.AsyncClient(**configuration, transport=transport)
+        if pinned is not None:
+
+            async def fetch_authority(_request: httpx.Request) -> None:
+                await asyncio.to_thread(pinned.fetch)
+
+            self._http.event_hooks = {"request": [fetch_authority]}
 
     async def close(self) -> None:
         """Close the connections."""

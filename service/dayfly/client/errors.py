@@ -4,8 +4,10 @@ ClientError
 ├── InvalidArgument  a name, a URL or a token that cannot be used; nothing was sent
 ├── ApiError         the server said no; `code` is stable
 ├── Unreachable      no server answered
+├── Untrusted        the server's certificate is not to be trusted; nothing was sent
 ├── BakeFailed       waited for a bake that failed, or is cancelled
 ├── BakeTimeout      waited for a bake, and it took longer
+├── LoginFailed      a person could not log in; `code` is stable
 ├── ClusterFailed    waited for a cluster that failed, or was deleted meanwhile
 └── WaitTimeout      waited, and it took longer
 """
@@ -55,6 +57,23 @@ class Unreachable(ClientError):
     def __init__(self, url: str, reason: str, *, sent: bool = False) -> None:
         super().__init__(f"no answer from {url}: {reason}")
         self.sent = sent
+        self.url = url
+        self.reason = reason
+
+
+class LoginFailed(ClientError):
+    """Nobody has logged in. `code`: `login_denied`, `login_expired`, or `login_unavailable`: a fault of the issuer."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class Untrusted(ClientError):
+    """The certificate of the server at `url` cannot be verified; no request was sent."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(f"{url} is not trusted: {reason}")
         self.url = url
         self.reason = reason
 

@@ -1,7 +1,8 @@
 # Generated from async_client.py by `python -m tests.support.unasync`: do not edit.
 """The synchronous client: templates, pools, add-ons, images and the service itself.
 
-Not here: clusters (sync_clusters.py), bakes (sync_bakes.py).
+Not here: clusters (sync_clusters.py), bakes (sync_bakes.py), teams and tokens (sync_access.py), usage and audit
+(sync_accounting.py).
 """
 
 from __future__ import annotations
@@ -9,11 +10,16 @@ from __future__ import annotations
 from typing import Final, Unpack
 
 from dayfly.client.options import PoolChanges, PoolOptions, ShapeOptions, given, shape_body
+from dayfly.client.sync_access import Access
+from dayfly.client.sync_accounting import Accounting
 from dayfly.client.sync_bakes import Bakes
+from dayfly.client.sync_quotas import Quotas
 from dayfly.client.sync_waits import Waits
+from dayfly.client.sync_webhooks import Webhooks
 from dayfly.client.transport import path_of
 from dayfly.schemas.addons import Addon, AddonList
 from dayfly.schemas.images import ImageList, ImageName, NodeImage
+from dayfly.schemas.login import LoginOptions
 from dayfly.schemas.pools import Pool, PoolList
 from dayfly.schemas.status import Status
 from dayfly.schemas.system import Orphan, OrphanList, Version
@@ -23,12 +29,16 @@ _REMOVAL_SECONDS: Final = 600.0
 """The engine removes one orphan after the other."""
 
 
-class Client(Waits, Bakes):
+class Client(Waits, Bakes, Access, Accounting, Quotas, Webhooks):
     """Dayfly's API. Every method raises ApiError and Unreachable.
 
-    `url` and `token` default to DAYFLY_URL and DAYFLY_TOKEN, then http://127.0.0.1:8700 and none. `cluster` is always
-    an id or a name. A repeated request with the same `idempotency_key` (default: a new one) is carried out once; a
-    request that failed for a moment is repeated by the client itself. `transport` is for tests.
+    `url` and `token` default to DAYFLY_URL and DAYFLY_TOKEN, then http://127.0.0.1:8700 and the token that `dayfly
+    login` stored for the server; `unix:///path` is a server's socket. `token_over_http` (DAYFLY_TOKEN_OVER_HTTP=allow)
+    allows a token to be sent to another host without TLS. An https:// server is verified by the authorities of
+    `ca_file` (DAYFLY_CA_FILE), or by the one with the SHA-256 `ca_fingerprint` (DAYFLY_CA_FINGERPRINT), else by that
+    which `dayfly login` stored, else by the machine's. `cluster` is always an id or a name. A repeated request with
+    the same `idempotency_key` (default: a new one) is carried out once; a request that failed for a moment is repeated
+    by the client itself. `transport` is for tests.
     """
 
     def create_template(self, *, idempotency_key: str | None = None, **options: Unpack[ShapeOptions]) -> Template:
@@ -120,6 +130,10 @@ class Client(Waits, Bakes):
     def status(self) -> Status:
         """The whole installation at a glance: capacity and use, queue, pools, templates, engine."""
         return self._read(Status, "GET", "/v1/status")
+
+    def login_options(self) -> LoginOptions:
+        """How people log in; device_login.py does it. Needs no token."""
+        return self._read(LoginOptions, "GET", "/v1/login")
 
     def version(self) -> Version:
         """The server's release."""

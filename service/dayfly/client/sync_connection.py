@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Self, TypeVar, Unpack
 
 import httpx
@@ -46,10 +47,27 @@ class Connection:
     """Sends requests, and reads responses."""
 
     def __init__(
-        self, url: str | None = None, *, token: str | None = None, transport: httpx.BaseTransport | None = None
+        self,
+        url: str | None = None,
+        *,
+        token: str | None = None,
+        token_over_http: bool | None = None,
+        transport: httpx.BaseTransport | None = None,
+        ca_file: str | Path | None = None,
+        ca_fingerprint: str | None = None,
     ) -> None:
         self._deleted: set[str] = set()
-        self._http = httpx.Client(**wire.configuration(url, token), transport=transport)
+        socket = wire.socket_of(url)
+        if socket is not None and transport is None:
+            transport = httpx.HTTPTransport(uds=socket)
+        configuration, pinned = wire.configuration(url, token, token_over_http, ca_file, ca_fingerprint)
+        self._http = httpx.Client(**configuration, transport=transport)
+        if pinned is not None:
+
+            def fetch_authority(_request: httpx.Request) -> None:
+                pinned.fetch()
+
+            self._http.event_hooks = {"request": [fetch_authority]}
 
     def close(self) -> None:
         """Close the connections."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import ssl
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final, TypedDict, TypeVar
 from urllib.parse import quote, unquote
 
@@ -14,7 +16,9 @@ import httpx
 from pydantic import ValidationError
 
 from dayfly.addresses import is_loopback
-from dayfly.client.errors import ApiError, InvalidArgument, Unreachable
+from dayfly.client.authorities import PinnedAuthority, trusted
+from dayfly.client.credentials import stored_token
+from dayfly.client.errors import ApiError, InvalidArgument, Unreachable, Untrusted
 from dayfly.schemas.base import CLUSTER_HEADER, FROM_SERVER, ResponseModel
 
 M = TypeVar("M", bound=ResponseModel)
@@ -55,33 +59,63 @@ class RequestOptions(TypedDict, total=False):
     of: str | None
 
 
-def configuration(url: str | None, token: str | None) -> dict[str, Any]:
+def configuration(
+    url: str | None,
+    token: str | None,
+    token_over_http: bool | None = None,
+    ca_file: str | Path | None = None,
+    ca_fingerprint: str | None = None,
+) -> tuple[dict[str, Any], PinnedAuthority | None]:
     """Arguments for an httpx client: what is given, else DAYFLY_URL and DAYFLY_TOKEN, else the default.
 
-    Raises Unreachable where the URL is none, InvalidArgument where the token cannot be sent, or would be
-    readable on the way.
+    Without a token, that which `dayfly login` stored for the server. `token_over_http`: DAYFLY_TOKEN_OVER_HTTP.
+    With a fingerprint, also the authority to fetch before the first request.
+    Raises Unreachable where the URL is none, InvalidArgument where the token cannot be sent, or would be readable on
+    the way, and as authorities.trusted.
     """
-    url = url or os.environ.get("DAYFLY_URL") or DEFAULT_URL
+    parsed = server_url(url)
     token, named = (token, "the token") if token else (os.environ.get("DAYFLY_TOKEN"), "DAYFLY_TOKEN")
+    if not token:
+        token, named = stored_token(parsed), "the stored token"
     if token:
         _check_header(token, named)
+    if parsed.scheme == "unix":
+        base_url, loopback = httpx.URL("http://localhost"), True
+    else:
+        base_url, loopback = parsed, is_loopback(parsed.host)
+    if token_over_http is None:
+        token_over_http = os.environ.get("DAYFLY_TOKEN_OVER_HTTP") == "allow"
+    if token and base_url.scheme == "http" and not loopback and not token_over_http:
+        raise InvalidArgument(f"a token is not sent to {parsed}: http shows it to the network; use https")
+    context, pinned = (None, None) if parsed.scheme == "unix" else trusted(str(parsed), ca_file, ca_fingerprint)
+    arguments: dict[str, Any] = {
+        "base_url": base_url,
+        "headers": {"Authorization": f"Bearer {token}"} if token else {},
+        # A proxy of the environment is not the way to this machine itself.
+        "trust_env": not loopback,
+    }
+    return arguments | ({} if context is None else {"verify": context}), pinned
+
+
+def socket_of(url: str | None) -> str | None:
+    """The path of the server's unix socket; None: the URL is another."""
+    parsed = server_url(url)
+    return parsed.path if parsed.scheme == "unix" else None
+
+
+def server_url(url: str | None) -> httpx.URL:
+    """The server's URL: `url`, else DAYFLY_URL, else the default. Raises Unreachable, InvalidArgument."""
+    url = url or os.environ.get("DAYFLY_URL") or DEFAULT_URL
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
         raise Unreachable(url, str(error)) from error
     except UnicodeEncodeError as error:
         raise InvalidArgument(f"the URL {url!r} is not valid UTF-8") from error
-    if parsed.scheme not in {"http", "https"} or not parsed.host:
+    is_socket = parsed.scheme == "unix" and not parsed.host and len(parsed.path) > 1
+    if not is_socket and (parsed.scheme not in {"http", "https"} or not parsed.host):
         raise Unreachable(url, "not an http:// or https:// URL")
-    loopback = is_loopback(parsed.host)
-    if token and parsed.scheme == "http" and not loopback:
-        raise InvalidArgument(f"a token is not sent to {url}: http shows it to the network; use https")
-    return {
-        "base_url": parsed,
-        "headers": {"Authorization": f"Bearer {token}"} if token else {},
-        # A proxy of the environment is not the way to this machine itself.
-        "trust_env": not loopback,
-    }
+    return parsed
 
 
 def with_key(method: str, options: RequestOptions) -> RequestOptions:
@@ -185,8 +219,20 @@ def transport_errors(base_url: httpx.URL) -> Iterator[None]:
     try:
         yield
     except httpx.RequestError as error:
+        if (refusal := _refused_certificate(error)) is not None:
+            raise Untrusted(str(base_url).rstrip("/"), refusal) from error
         sent = not isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout))
         raise Unreachable(str(base_url).rstrip("/"), str(error) or type(error).__name__, sent=sent) from error
+
+
+def _refused_certificate(error: BaseException) -> str | None:
+    """Why the server's certificate was refused, if that is the error; httpx has it as a cause of a cause."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return cause.verify_message
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def as_text(response: httpx.Response) -> None:

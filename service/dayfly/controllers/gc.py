@@ -33,7 +33,7 @@ _log = structlog.get_logger(__name__)
 MOST_EVENTS: Final = 10_000
 """Of a cluster: resets, resumes and its callers' requests make more for as long as it lives. The newest stay."""
 _EVENTS_SECONDS: Final = 3600.0
-"""Between two counts of all events, which take longer than a sweep."""
+"""Between two counts of all events, which take longer than a sweep, and two purges of names' history."""
 _PURGE_BATCH: Final = 500
 """Deleted clusters in one transaction: on SQLite it blocks all other writers."""
 _NO_FORKS: Final = frozenset({TemplatePhase.FAILED, TemplatePhase.RETIRED})
@@ -144,6 +144,10 @@ class GarbageCollector:
         if self._events_purged is None or now - self._events_purged >= _EVENTS_SECONDS:
             self._events_purged = now
             await self._store.maintenance.purge_events(MOST_EVENTS)
+            await self._store.images.purge_history(history_seconds)
+            await self._store.maintenance.purge_accounts(
+                usage_seconds=self._settings.usage_seconds, audit_seconds=self._settings.audit_seconds
+            )
 
     async def orphans(self) -> tuple[Orphan, ...]:
         """All orphans, now. Raises EngineUnavailable."""

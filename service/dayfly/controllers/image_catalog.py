@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
-from dayfly.domain.cluster.naming import image_reference
-from dayfly.domain.image import ImageManifest
+from dayfly.domain.cluster.naming import LABEL_CONTENTS, image_reference
+from dayfly.domain.image import ImageManifest, read_contents
 from dayfly.domain.image_catalog import (
     EngineImage,
     NameReference,
@@ -54,7 +54,14 @@ class ImageCatalog:
     async def present(self) -> tuple[EngineImage, ...]:
         """All node images on the engine, the newest first."""
         return tuple(
-            EngineImage(one.info.id, one.info.references, one.manifest, one.info.size_bytes, one.info.created_at)
+            EngineImage(
+                one.info.id,
+                one.info.references,
+                one.manifest,
+                one.info.size_bytes,
+                one.info.created_at,
+                read_contents(one.info.labels.get(LABEL_CONTENTS), one.manifest),
+            )
             for one in await list_images(self.images)
         )
 
@@ -89,6 +96,16 @@ class ImageCatalog:
         """
         check_name(name)
         await self.images.tag(image.id, kept_reference(name, image.id))
+
+    async def promote(self, name: str, image_id: str) -> None:
+        """Let the name stand for an image of the engine. Raises ImageMissing, Conflict, BadName."""
+        image = await self.find(name, image_id)
+        await self.keep(name, image)
+        try:
+            await self.store.images.promote(name, image)
+        except DayflyError:
+            await self.release(name, image)
+            raise
 
     async def release(self, name: str, image: EngineImage) -> None:
         """Undo keep() for an image that was not promoted; `image` as it was found before."""

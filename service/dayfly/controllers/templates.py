@@ -16,7 +16,7 @@ from dayfly.clock import Clock
 from dayfly.controllers.spec_refresh import SpecRefresher
 from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.template import Template, is_unused, is_worn
-from dayfly.errors import DayflyError, ImageMissing, NotANodeImage
+from dayfly.errors import DayflyError, ImageMissing, NotANodeImage, QuotaExceeded
 from dayfly.settings import Settings
 from dayfly.store import Store
 from dayfly.vocabulary import TemplatePhase
@@ -119,7 +119,10 @@ class TemplateController:
                 continue  # the image was rebuilt: no caller can request the old one
             same = [template for template in templates if template.key == key]
             if not any(template.created_at >= ready_at or _blocks(template) for template in same):
-                template, is_new = await self._store.templates.create(current, owner, key)
+                try:
+                    template, is_new = await self._store.templates.create(current, owner, key)
+                except QuotaExceeded:
+                    continue  # nobody asked for it
                 if is_new:
                     _log.info("template queued", template=template.id, image=current.image, owner=owner)
 

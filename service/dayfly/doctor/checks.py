@@ -23,6 +23,8 @@ GIB: Final = 2**30
 ENGINE_DISK_NEEDED, ENGINE_DISK_WANTED = 2 * GIB, 10 * GIB
 CACHE_DISK_WANTED: Final = 15 * GIB
 """A first bake of Kubernetes: its source, its build, the root file systems."""
+_REFUSES_OTHER_HOSTS: Final = 28
+"""The first major version of Docker that drops packets of other hosts to ports that are published on 127.0.0.1."""
 MEMORY_NEEDED, MEMORY_WANTED = 2 * GIB, 5 * GIB
 """One small node; a control plane, a worker, and the host itself."""
 
@@ -79,6 +81,15 @@ def storage_driver(info: EngineInfo) -> Check:
 def cgroups(info: EngineInfo) -> Check:
     """Both versions work: guests boot with the version of their image, whatever the host has."""
     return Check("cgroups", "ok", f"version {info.cgroup_version}, {info.cgroup_driver} driver")
+
+
+def neighbours(info: EngineInfo) -> Check:
+    """What the engine's network lets through. Never a fault: each cluster has a filter of its own."""
+    major = info.version.partition(".")[0]
+    refuses = info.name == "Docker" and major.isdecimal() and int(major) >= _REFUSES_OTHER_HOSTS
+    others = "refuses packets of other hosts to containers" if refuses else "lets other hosts route to containers"
+    found = f"{info.name} {info.version} connects containers to each other, and {others}"
+    return Check("neighbours", "ok", f"{found}; the filter of each cluster refuses both")
 
 
 def tun(host: Host) -> Check:
@@ -161,6 +172,17 @@ def writable(name: str, host: Host, folder: Path) -> Check:
     if os.access(host.existing(folder), os.W_OK | os.X_OK):
         return Check(name, "ok", str(folder))
     return Check(name, "fail", f"{folder} cannot be written", "set DAYFLY_STATE_DIR, or correct the folder's owner")
+
+
+def access(authentication: str, listen_address: str, loopback_is_operator: bool) -> Check:
+    """Who may do what: a warning where more callers than tokens' holders may do everything."""
+    if authentication == "off":
+        found = f"off: whoever reaches the API at {listen_address} may do everything"
+        return Check("authentication", "warn", found, "set DAYFLY_AUTHENTICATION=required, and see README: Security")
+    if loopback_is_operator:
+        found = "required, but every user and program of this host is an operator (DAYFLY_LOOPBACK_IS_OPERATOR)"
+        return Check("authentication", "warn", found, "unset it, and use tokens or DAYFLY_LISTEN_SOCKET")
+    return Check("authentication", "ok", "required")
 
 
 def bake_tools(host: Host) -> Check:

@@ -36,10 +36,11 @@ def needed_suites() -> tuple[NeededSuite, ...]:
     needs: dict[str, tuple[bool, set[str]]] = {}
     for name in recipe_names():
         for part in (toolbox, load_any_base(load_recipe(name).base)):
-            if not isinstance(part, RootFileSystem):
-                continue  # A cloud image has the packages of its own distribution.
+            if part.suite is None:
+                continue  # A cloud image with sources of its own.
             backports, recipes = needs.get(part.suite, (False, set()))
-            needs[part.suite] = (backports or bool(part.backports), recipes | {name})
+            has_backports = isinstance(part, RootFileSystem) and bool(part.backports)
+            needs[part.suite] = (backports or has_backports, recipes | {name})
     return tuple(NeededSuite(suite, backports, tuple(sorted(names))) for suite, (backports, names) in needs.items())
 
 

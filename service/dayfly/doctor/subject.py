@@ -11,6 +11,7 @@ from dayfly.clock import SystemClock
 from dayfly.doctor.examine import Subject
 from dayfly.doctor.packages import needed_suites
 from dayfly.doctor.registry_caches import check_registry_caches
+from dayfly.doctor.tls import check_tls
 from dayfly.domain.cluster.naming import LABEL_IMAGE
 from dayfly.drivers.docker.engine_address import engine_address
 from dayfly.drivers.qemu.kvm_probe import AcceleratorAnswer
@@ -33,8 +34,9 @@ async def open_subject(settings: Settings) -> AsyncIterator[Subject]:
         finally:
             await store.close()
 
+    clock = SystemClock()
     mirrors = Mirrors(settings.debian_mirror, settings.debian_security_mirror)
-    async with open_infrastructure(settings, SystemClock()) as infrastructure:
+    async with open_infrastructure(settings, clock) as infrastructure:
         yield Subject(
             engine_info=infrastructure.engine.info,
             node_images=partial(infrastructure.images.list, label=LABEL_IMAGE),
@@ -46,8 +48,12 @@ async def open_subject(settings: Settings) -> AsyncIterator[Subject]:
             cache_dir=settings.cache_dir,
             engine_address=_address(settings),
             needed_suites=needed_suites(),
+            authentication=settings.authentication,
+            listen_address=settings.listen_address,
+            loopback_is_operator=settings.loopback_is_operator,
             find_sources=lambda need: find_sources(need.suite, backports=need.backports, mirrors=mirrors),
             check_caches=partial(check_registry_caches, settings, infrastructure.engine) if settings.caches else None,
+            check_tls=lambda: check_tls(settings, clock.now()),
         )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from dayfly.domain.addon import Addon
 
@@ -113,3 +113,32 @@ class ImageManifest(_Frozen):
         """Without newer fields where they are empty: such images have the keys and labels of older releases."""
         fields: dict[str, Any] = handler(self)
         return {name: one for name, one in fields.items() if one or name not in _LATER_FIELDS}
+
+
+class ImageContents(BaseModel):
+    """What is inside a node image, as its bake saw it. No cluster needs it, so it is a label of its own.
+
+    Labels of an image below are those of a layer, too: `digest` is that of the manifest that this belongs to.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    digest: str
+    base: str | None = None
+    packages: dict[str, str] | None = None
+    """Package → version; None: a distribution that this release cannot ask."""
+    inputs: str = ""
+    """The key of the recipe without the state of its sources: it changes with recipe, base and roles."""
+    state: str = ""
+    """Of a rebuild, the fingerprint of what its sources had."""
+    variant: bool = False
+    """It was baked with variables of its own: it is not what its recipe gives."""
+
+
+def read_contents(label: str | None, manifest: ImageManifest) -> ImageContents | None:
+    """None: the image does not say, or its label is that of the image below."""
+    try:
+        found = ImageContents.model_validate_json(label or "")
+    except ValidationError:
+        return None
+    return found if found.digest == manifest.digest else None

@@ -14,10 +14,11 @@ from datetime import datetime
 from typing import Final
 
 from dayfly.domain.cluster.naming import split_tag
-from dayfly.domain.image import ImageManifest
+from dayfly.domain.image import ImageContents, ImageManifest
 from dayfly.vocabulary import IMAGE_ID, IMAGE_NAME, IMAGE_VERSION, ImageEvent, ImageState
 
 _REPOSITORY: Final = "dayfly/"
+_IN_USE: Final = f"{_REPOSITORY}in-use:"
 _OWN_TAG: Final = re.compile(r"latest|[0-9a-f]{12}|promoted-[0-9a-f]{12}")
 """The tags of a bake or a pull (images/), and those that keep promoted images."""
 _MOVES: Final = frozenset({ImageEvent.PROMOTED, ImageEvent.ROLLED_BACK})
@@ -32,6 +33,7 @@ class EngineImage:
     manifest: ImageManifest
     size_bytes: int
     created_at: datetime
+    contents: ImageContents | None = None
 
     @property
     def names(self) -> frozenset[str]:
@@ -132,6 +134,17 @@ def kept_reference(name: str, image_id: str) -> str:
     return f"{_REPOSITORY}{name}:promoted-{image_id.rpartition(':')[2][:12]}"
 
 
+def in_use_reference(instance: str, image_id: str) -> str:
+    """The tag that keeps an image while a cluster, a template or a pool of the installation uses it."""
+    return f"{_IN_USE}{instance}-{image_id.rpartition(':')[2][:12]}"
+
+
+def is_in_use_reference(reference: str, instance: str | None = None) -> bool:
+    """Whether it is such a tag; of the installation, or of any."""
+    digits = reference.removeprefix(_IN_USE if instance is None else f"{_IN_USE}{instance}-")
+    return digits != reference and (instance is None or "-" not in digits)
+
+
 def parse_reference(reference: str) -> NameReference | None:
     """Of a full reference (naming.image_reference); None: a tag, or another repository: the engine knows the image."""
     repository, at, selector = reference.partition("@")
@@ -182,6 +195,25 @@ def rollback_target(
         if change.image_id != line[0].image_id and change.image_id in present and change.image_id not in retired:
             return change
     return None
+
+
+def obsolete_changes(
+    changes: Sequence[ImageChange], before: datetime, collected: Collection[str]
+) -> tuple[frozenset[int], Mapping[int, int | None]]:
+    """Of one name's changes: the ids of those that were made before that time and that no rollback needs.
+
+    The promotion of the present image stays, and the nearest one of each other image that is not `collected`. Also:
+    each move that stays in the line, with the id of the one that a rollback of it returns to from then on.
+    """
+    line: list[ImageChange] = []
+    for change in promoted_line(changes):
+        needed = change.image_id not in {one.image_id for one in line} and change.image_id not in collected
+        if not line or needed or change.at >= before:
+            line.append(change)
+    staying = {change.id for change in line}
+    obsolete = frozenset(change.id for change in changes if change.at < before and change.id not in staying)
+    formers = (*(change.id for change in line[1:]), None)
+    return obsolete, {change.id: former for change, former in zip(line, formers, strict=False)}
 
 
 def by_name(changes: Iterable[ImageChange]) -> Mapping[str, tuple[ImageChange, ...]]:

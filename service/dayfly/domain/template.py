@@ -56,9 +56,9 @@ def template_key(spec: ClusterSpec, owner: str, accelerator: Accelerator, proces
 
 
 def why_not_forked(spec: ClusterSpec, owner: str, key: str, templates: Sequence[Template]) -> str:
-    """The reason why none of `templates` (of all owners, not retired) serves a cluster of `spec`: the nearest misses.
+    """The reason why none of `templates` (not retired) serves a cluster of `spec`: the nearest misses.
 
-    Names templates of `owner` only.
+    Of templates of `owner` alone: what another team has does not exist for it.
     """
     own = [template for template in templates if template.owner == owner]
     for template in own:
@@ -67,8 +67,6 @@ def why_not_forked(spec: ClusterSpec, owner: str, key: str, templates: Sequence[
     for template in own:
         if template.spec.shape == spec.shape:
             return f"template {template.id} was saved on another processor"
-    if any(template.spec.shape == spec.shape for template in templates):
-        return f"the template of its image and shape belongs to another owner than {owner}"
     for template in own:
         if template.spec.image == spec.image:
             return f"template {template.id} {_difference(template.spec, spec)}"

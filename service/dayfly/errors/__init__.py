@@ -9,28 +9,40 @@
     │   ├── ImpossibleSize        the image or the plan does not allow the size impossible_size
     │   ├── Capacity              larger than the whole host                    capacity
     │   ├── TooManyNodes          more nodes than addresses                     too_many_nodes
-    │   └── AddonUnavailable      this installation cannot have the add-on yet  addon_unavailable
+    │   ├── AddonUnavailable      this installation cannot have the add-on yet  addon_unavailable
+    │   └── OidcFileInvalid       the file of OIDC rules cannot be used         oidc_file_invalid
     ├── NotFound                  no such cluster, node, …                                      (HTTP 404)
     │   └── NoKubernetes          the cluster has no Kubernetes                 no_kubernetes
     ├── Conflict                  not possible in the present state                             (HTTP 409)
     │   ├── IdempotencyKeyReused  the key belongs to another request            idempotency_key_reused
-    │   ├── NameTaken             a living cluster or a pool has the name       name_taken
+    │   ├── NameTaken             another cluster, pool or team has the name    name_taken
     │   ├── NotReady              the cluster is not ready                      not_ready
     │   ├── BakesOff              no bakes over HTTP in this installation       bakes_off
-    │   └── BakeQueueFull         too many bakes are queued                     bake_queue_full
+    │   ├── BakeQueueFull         too many bakes are queued                     bake_queue_full
+    │   ├── QuotaExceeded         the team would have more than its quota       quota_exceeded
+    │   ├── WebhookLimit          the team has as many webhooks as it may       webhook_limit
+    │   └── WebhookDisabled       a disabled webhook is not called              webhook_disabled
     ├── PreconditionFailed        the resource has changed meanwhile          precondition_failed (HTTP 412)
+    ├── RateLimited               the caller makes too many requests          rate_limited        (HTTP 429)
     ├── TooManyWaits              this server holds enough answers            too_many_waits      (HTTP 503)
     ├── TooManyStreams            this server serves enough streams           too_many_streams    (HTTP 503)
+    ├── Unauthenticated           no valid proof of who the caller is         unauthenticated     (HTTP 401)
+    │   └── TokenRefused          the OIDC token is not valid here              token_refused
+    ├── Forbidden                 the caller's role does not allow it         forbidden           (HTTP 403)
+    │   ├── NoRuleMatches         no rule gives the token a team                no_rule_matches
+    │   └── OverBounds            larger or longer than the token allows        over_bounds
     ├── LeaseLost                 another worker has the lease                  lease_lost
     ├── InfrastructureError       an outage: the worker requeues the cluster                    (HTTP 503)
     │   ├── DatabaseUnavailable   the database does not answer                  database_unavailable
-    │   └── EngineUnavailable     the engine does not answer                    engine_unavailable
+    │   ├── EngineUnavailable     the engine does not answer                    engine_unavailable
+    │   └── IssuerUnavailable     an OIDC issuer does not answer                issuer_unavailable
     └── Failure                   an operation failed
         ├── DatabaseInUse         another process has the SQLite file open      database_in_use
         ├── EngineRefused         the engine returned an error                  engine_refused
         ├── NotRemoved            an object still exists after its removal      not_removed
         ├── RegistryRefused       a registry's login or TLS is invalid          registry_refused
         ├── PortsExhausted        no host port is free                          ports_exhausted
+        ├── TlsUnusable           the API's certificate or key is not usable    tls_unusable
         ├── DiskFull              no space left on the device                   disk_full
         ├── ContainerExited       a container ended by itself                   container_exited
         ├── ContainerRemoved      a container was removed from outside          container_removed
@@ -64,8 +76,15 @@
         ├── NotADiskImage         a base's image is no usable disk image        not_a_disk_image
         ├── NoBootLoader          a base's image cannot boot as it must         no_boot_loader
         ├── NoCloudInit           a base's image has no cloud-init              no_cloud_init
+        ├── CloudInitFailed       cloud-init failed in a base's first boot      cloud_init_failed
         ├── UpstreamUnavailable   an address of a bake does not answer          upstream_unavailable
         ├── BakeInterrupted       builders ended during a bake, too often       bake_interrupted
+        ├── WebhookAddressForbidden   no address that webhooks may call         webhook_address_forbidden
+        ├── WebhookUnreachable    no connection to a webhook's receiver         webhook_unreachable
+        ├── WebhookTlsFailed      a webhook's receiver has no valid certificate webhook_tls_failed
+        ├── WebhookTimeout        a webhook's receiver did not answer in time   webhook_timeout
+        ├── WebhookRefused        a webhook's receiver answered no success      webhook_refused
+        ├── WebhookNotHttp        a webhook's receiver answered no HTTP         webhook_not_http
         └── Internal              a defect of Dayfly; the log has the traceback internal
 
 The first line of a class's docstring is the title of its problems. Not here: HTTP (api/problems.py).
@@ -77,3 +96,4 @@ from dayfly.errors.base import *  # noqa: F403 - the whole tree
 from dayfly.errors.bases import *  # noqa: F403 - the whole tree
 from dayfly.errors.failures import *  # noqa: F403 - the whole tree
 from dayfly.errors.requests import *  # noqa: F403 - the whole tree
+from dayfly.errors.webhooks import *  # noqa: F403 - the whole tree

@@ -82,3 +82,9 @@ class EngineUnavailable(InfrastructureError, code="engine_unavailable"):
     """The engine does not answer."""
 
     needed = "engine"
+
+
+class IssuerUnavailable(InfrastructureError, code="issuer_unavailable"):
+    """An OIDC issuer cannot be asked for its keys."""
+
+    needed = "issuer"

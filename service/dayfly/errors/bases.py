@@ -39,3 +39,7 @@ class NoBootLoader(Failure, code="no_boot_loader"):
 
 class NoCloudInit(Failure, code="no_cloud_init"):
     """A base's image has no cloud-init."""
+
+
+class CloudInitFailed(Failure, code="cloud_init_failed"):
+    """cloud-init failed in the first boot of a base's image."""

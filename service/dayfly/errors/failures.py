@@ -29,6 +29,10 @@ class PortsExhausted(Failure, code="ports_exhausted", retryable=True):
     """No host port of the configured range is free."""
 
 
+class TlsUnusable(Failure, code="tls_unusable"):
+    """The certificate or key of the API's server cannot be used."""
+
+
 class DiskFull(Failure, code="disk_full"):
     """No space left on the device."""
 

@@ -58,7 +58,7 @@ class IdempotencyKeyReused(Conflict, code="idempotency_key_reused"):
 
 
 class NameTaken(Conflict, code="name_taken"):
-    """A cluster that is not deleted, or a pool, has the name."""
+    """A cluster that is not deleted, a pool or a team has the name."""
 
 
 class NotReady(Conflict, code="not_ready"):
@@ -73,6 +73,36 @@ class BakeQueueFull(Conflict, code="bake_queue_full"):
     """Too many bakes are queued."""
 
 
+class WebhookLimit(Conflict, code="webhook_limit"):
+    """The team has as many webhooks as it may have."""
+
+
+class WebhookDisabled(Conflict, code="webhook_disabled"):
+    """The webhook is disabled."""
+
+
+class QuotaExceeded(Conflict, code="quota_exceeded"):
+    """The team would have more than its quota allows.
+
+    `largest`: names of what takes most of the quota, with their amounts.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        team: str,
+        quota: str,
+        limit: int,
+        used: int = 0,
+        wanted: int = 0,
+        largest: tuple[tuple[str, int], ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.team = team
+        self.quota, self.limit, self.used, self.wanted, self.largest = quota, limit, used, wanted, largest
+
+
 class TooManyWaits(DayflyError, code="too_many_waits"):
     """Too many requests wait on this server."""
 
@@ -81,5 +111,37 @@ class TooManyStreams(DayflyError, code="too_many_streams"):
     """Too many streams of events are open on this server."""
 
 
+class RateLimited(DayflyError, code="rate_limited"):
+    """The caller makes more requests than allowed."""
+
+    def __init__(self, message: str, *, retry_after_seconds: int) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
 class PreconditionFailed(DayflyError, code="precondition_failed"):
     """The resource has changed since the caller read it."""
+
+
+class Unauthenticated(DayflyError, code="unauthenticated"):
+    """The request does not prove who the caller is."""
+
+
+class Forbidden(DayflyError, code="forbidden"):
+    """The caller's role does not allow the operation."""
+
+
+class TokenRefused(Unauthenticated, code="token_refused"):
+    """The token of an OIDC issuer is not valid here."""
+
+
+class NoRuleMatches(Forbidden, code="no_rule_matches"):
+    """No rule of this installation gives the token a team that exists."""
+
+
+class OverBounds(Forbidden, code="over_bounds"):
+    """The caller's token does not allow a cluster of this size or time to live."""
+
+
+class OidcFileInvalid(InvalidRequest, code="oidc_file_invalid"):
+    """The file of OIDC issuers and rules cannot be used."""

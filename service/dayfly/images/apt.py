@@ -138,7 +138,7 @@ async def apt_options() -> tuple[str, ...]:
 
 async def ask(source: Source, keyring: Path, options: Sequence[str]) -> Answer:
     """Fetch only the Release file of `source` with apt, which verifies its signature and its age."""
-    with _private_apt(source, keyring, options) as configuration:
+    with private_apt(_line("deb", source, keyring), (*_RELEASE_FILES_ONLY, *options)) as configuration:
         try:
             await run(
                 ["apt-get", "update", "--error-on=any", "--quiet"], environment={"APT_CONFIG": str(configuration)}
@@ -232,15 +232,18 @@ def _line(kind: str, source: Source, keyring: Path) -> str:
 
 
 @contextmanager
-def _private_apt(source: Source, keyring: Path, options: Sequence[str]) -> Iterator[Path]:
-    """The configuration of an apt that has only `source`, and writes only into a temporary folder."""
+def private_apt(lines: str, options: Sequence[str], *, status: str = "") -> Iterator[Path]:
+    """The configuration of an apt that has only the sources `lines`, and writes only into a temporary folder.
+
+    `status`: what is installed, as dpkg's file has it.
+    """
     with tempfile.TemporaryDirectory(prefix="dayfly-apt-") as name:
         root = Path(name)
         root.chmod(0o755)  # apt fetches as a user of its own.
         for folder in _FOLDERS:
             (root / folder).mkdir(parents=True)
-        (root / "var/lib/dpkg/status").touch()
-        (root / "etc/apt/sources.list").write_text(_line("deb", source, keyring))
-        own = (f'Dir "{root}/"', f'Dir::State::status "{root}/var/lib/dpkg/status"', *_RELEASE_FILES_ONLY)
+        (root / "var/lib/dpkg/status").write_text(status)
+        (root / "etc/apt/sources.list").write_text(lines)
+        own = (f'Dir "{root}/"', f'Dir::State::status "{root}/var/lib/dpkg/status"')
         (root / "apt.conf").write_text("".join(f"{option};\n" for option in (*own, *options)))
         yield root / "apt.conf"

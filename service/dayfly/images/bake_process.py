@@ -1,8 +1,9 @@
 """A bake in a process of its own, which a builder starts: the service's event loop does none of the work.
 
 The process (cli/bake_process.py) reads the order from its standard input, prints JSON lines as a bake in a container
-does (container_bake.py), and cleans up when its input ends: so it ends with its builder, however that ends. As root it
-has namespaces of its own for processes and mounts, which end with it.
+does (container_bake.py), asks its builder for room before the verification, and cleans up when its input ends: so it
+ends with its builder, however that ends. As root it has namespaces of its own for processes and mounts, which end with
+it.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from typing import Final
 import structlog
 
 from dayfly.domain.bake import BakedImage, BakeOrder
+from dayfly.domain.scheduling.resources import Resources
 from dayfly.drivers.interfaces import ImageStore, OutputLine
 from dayfly.errors import BakeFailed
+from dayfly.images.bake import AskForRoom
 from dayfly.images.container import TAG_LENGTH
 from dayfly.images.container_bake import follow
 from dayfly.images.node_images import resolve_image
@@ -29,6 +32,8 @@ from dayfly.images.progress import Report
 
 CLEAN_UP_SECONDS: Final = 120.0
 """How long the process may clean up when the bake is cancelled."""
+ROOM: Final = b"room\n"
+"""The answer to a room_line (container_bake.py): the verification may begin."""
 _LINE_BYTES: Final = 1 << 22
 """An error's line has all of its evidence."""
 
@@ -41,7 +46,9 @@ def order_line(order: BakeOrder) -> bytes:
 
 
 def order_from(line: bytes) -> BakeOrder:
-    return BakeOrder(**json.loads(line))
+    fields = json.loads(line)
+    conformance = fields.pop("conformance")
+    return BakeOrder(**fields, conformance=None if conformance is None else tuple(conformance))
 
 
 def bake_command() -> tuple[str, ...]:
@@ -55,12 +62,14 @@ async def bake_in_process(
     report: Report,
     *,
     images: ImageStore,
+    room: AskForRoom | None = None,
     command: Sequence[str] | None = None,
     clean_up_seconds: float = CLEAN_UP_SECONDS,
 ) -> BakedImage:
     """As images.bake.bake, for an order. When it is cancelled, the process has ended before the cancellation goes on.
 
-    `command`: of another program than bake_command(). Raises the errors of a bake.
+    `room`: waits for resources of the host before the verification; None: it never waits. `command`: of another program
+    than bake_command(). Raises the errors of a bake.
     """
     argv = bake_command() if command is None else command
     try:
@@ -74,8 +83,15 @@ async def bake_in_process(
         )
     except OSError as error:
         raise BakeFailed(f"{argv[0]} cannot be started: {error.strerror}") from error
+    output = _Output(process, order_line(order))
+
+    async def answer(needs: Resources) -> None:
+        if room is not None:
+            await room(needs)
+        await output.write(ROOM)
+
     try:
-        image_id = await follow(_Output(process, order_line(order)), report, "the bake's process")
+        image_id = await follow(output, report, "the bake's process", answer)
     finally:
         await _end(process, clean_up_seconds)
     _, manifest = await resolve_image(images, image_id)
@@ -90,13 +106,18 @@ class _Output:
 
     async def lines(self) -> AsyncIterator[OutputLine]:
         process = self._process
-        assert process.stdin is not None  # noqa: S101 - asked for above
-        assert process.stdout is not None  # noqa: S101
-        with suppress(BrokenPipeError, ConnectionResetError):  # its output says why it ended
-            process.stdin.write(self._order)
-            await process.stdin.drain()
+        assert process.stdout is not None  # noqa: S101 - asked for above
+        await self.write(self._order)
         while raw := await _line(process.stdout):
             yield OutputLine("stdout", raw.decode(errors="replace").rstrip())
+
+    async def write(self, line: bytes) -> None:
+        """To its input."""
+        stdin = self._process.stdin
+        assert stdin is not None  # noqa: S101 - asked for above
+        with suppress(BrokenPipeError, ConnectionResetError):  # its output says why it ended
+            stdin.write(line)
+            await stdin.drain()
 
     async def exit_code(self) -> int | None:
         return await self._process.wait()

@@ -19,6 +19,7 @@ from typing import Final
 
 from dayfly.drivers.interfaces import File, ImageStore, ToolContainer, ToolRunner
 from dayfly.errors import BakeFailed, DayflyError, ImageMissing
+from dayfly.images.cloud.tools import TOOLS as CLOUD_TOOLS
 from dayfly.images.container import TAG_LENGTH, remove_former
 from dayfly.images.host import TOOLS
 from dayfly.images.host_access import HostAccess
@@ -36,7 +37,17 @@ _EXTRAS: Final = ("server", "bake")
 _LIMIT_SECONDS: Final = 1800.0
 
 PACKAGES: Final = tuple(
-    sorted({*TOOLS.values(), "ca-certificates", "debian-archive-keyring", "iproute2", "python3", "python3-venv"})
+    sorted(
+        {
+            *TOOLS.values(),
+            *CLOUD_TOOLS.values(),
+            "ca-certificates",
+            "debian-archive-keyring",
+            "iproute2",
+            "python3",
+            "python3-venv",
+        }
+    )
 )
 CAPABILITIES: Final = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "SETGID", "SETUID")
 """The needs of apt and dpkg: files of all owners, and a separate user for downloads."""

@@ -51,6 +51,10 @@ class Cache:
         while self._held:
             os.close(self._held.pop())
 
+    @property
+    def root(self) -> Path:
+        return self._root
+
     async def get(self, name: str, key: str, make: Make, on_wait: Callable[[], None] | None = None) -> Path:
         """The folder of phase `name` with `key`; a missing folder is built by `make(empty folder)`.
 

@@ -109,6 +109,11 @@ class CloudBase(_Data):
     """How nodes start: `direct`, with kernel and initrd taken out of the image, or by its boot loader."""
     user: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
     """The user whom the image's cloud-init makes by default; nodes do not have this user."""
+    suite: str | None = None
+    """Of Debian: the suite whose packages bakes install, from the mirrors that they use for root file systems. None:
+    bakes install packages from the image's own sources."""
+    kernel_arguments: tuple[str, ...] = ()
+    """Of nodes that boot directly."""
     max_gib: int = Field(default=8, ge=1, le=64)
     """The largest download."""
     newer: Newer | None = None

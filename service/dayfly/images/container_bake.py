@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 import dayfly
 from dayfly import assets, errors
 from dayfly.clock import Clock
+from dayfly.domain.scheduling.resources import Resources
 from dayfly.drivers.interfaces import File, ImageStore, OutputLine, ToolContainer, ToolRunner
 from dayfly.errors import BakeFailed, DayflyError, Internal
 from dayfly.images.baker import CA_BUNDLE, PYTHON, access_files, ensure_baker
@@ -147,14 +148,26 @@ class Output(Protocol):
         """Wait for its end; None: the code is not known."""
 
 
-async def follow(run: Output, report: Report, name: str = "the bake in the container") -> str:
-    """Pass on the progress of the bake `name`; its image's content id, or its error."""
+def room_line(needs: Resources) -> str:
+    """Asks for room for the verification; the program waits until its caller answers (bake_process.py)."""
+    return json.dumps({"kind": "room", "needs": vars(needs)})
+
+
+async def follow(
+    run: Output,
+    report: Report,
+    name: str = "the bake in the container",
+    room: Callable[[Resources], Awaitable[None]] | None = None,
+) -> str:
+    """Pass on the progress of the bake `name`; its image's content id, or its error. `room` answers a room_line."""
     tail: deque[str] = deque(maxlen=EVIDENCE_LINES)
     async for line in run.lines():
         event = _event(line.text) if line.stream == "stdout" else None
         match event:
             case {"kind": "progress", "phase": phase, "state": state, "seconds": seconds, "message": message, **more}:
                 report(Progress(phase, state, seconds, message, str(more.get("detail", ""))))
+            case {"kind": "room", "needs": needs} if room is not None:
+                await room(Resources(**needs))
             case {"kind": "result", "image_id": image_id}:
                 return str(image_id)
             case {"kind": "error", "code": code, "message": message, "detail": detail, "evidence": evidence}:

@@ -7,6 +7,7 @@ Not here: the phases around it (bake.py).
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -14,6 +15,7 @@ from typing import Final
 
 from dayfly.drivers.interfaces import ImageBuilder
 from dayfly.images.apt_sources import Mirrors
+from dayfly.images.contents import installed_packages
 from dayfly.images.layer_disk import extract, make_layer_disk
 from dayfly.images.layer_rootfs import make_layer_rootfs
 from dayfly.images.plan import BakePlan
@@ -21,6 +23,8 @@ from dayfly.images.rootfs import OnLine
 
 LAYER_DISK: Final = "layer.qcow2"
 """The result, in the phase's folder."""
+PACKAGES: Final = "packages.json"
+"""The packages of the layer's root file system, beside it."""
 
 
 async def make_layer(
@@ -57,5 +61,6 @@ async def make_layer(
         on_line=on_line,
     )
     await make_layer_disk(here, extracted, rootfs, folder / LAYER_DISK, work=changed)
+    (folder / PACKAGES).write_text(json.dumps(installed_packages(rootfs)))
     for one in (image, extracted, node, changed):
         shutil.rmtree(one)

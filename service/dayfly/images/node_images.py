@@ -21,7 +21,7 @@ from dayfly.vocabulary import IMAGE_REFERENCE
 
 _NAME: Final = re.compile(r"(?=.{1,40}$)[a-z0-9]+((\.|-+)[a-z0-9]+)*")
 _DIGEST: Final = re.compile(r"[0-9a-f]{12,64}")
-_RESERVED: Final = frozenset({"service", "toolbox", "postgres", "baker"})
+_RESERVED: Final = frozenset({"service", "toolbox", "postgres", "baker", "in-use"})
 """Repositories of Dayfly's own images under `dayfly/`, with `*-base` and `test-*`."""
 
 _PUBLIC: Final = frozenset({"docker.io", "index.docker.io"})

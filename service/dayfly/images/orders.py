@@ -15,7 +15,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from dayfly import assets
 from dayfly.domain.bake import BakeOrder, Variable
@@ -31,6 +31,8 @@ _DEFINED: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 """The name of a definition. Without dots: names of containers have hyphens instead, and of parts in the cache dots."""
 _PART: Final = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 """The name of an artifact, which becomes part of paths."""
+_PARTS: Final = frozenset({"base", "node", "disk", "image", "layer"})
+"""The parts of every image."""
 _PACKAGE: Final = re.compile(r"[a-z0-9][a-z0-9+.-]{0,99}(:[a-z0-9]+)?")
 """A plain name: apt takes a path, a pattern or an option, too."""
 _KERNEL_ARGUMENT: Final = re.compile(r"[!-~]{1,200}")
@@ -57,7 +59,30 @@ def ordered_recipe(order: BakeOrder, root: Path | None = None) -> Recipe:
     recipe = load_recipe(order.recipe, root)
     check_variables(recipe, order.variables, choice_values(root))
     # An order that does not change a value is the recipe's own: it has the same key.
-    return load_recipe(order.recipe, root, variables=order.variables) if order.variables else recipe
+    other = load_recipe(order.recipe, root, variables=order.variables) if order.variables else recipe
+    if order.state:
+        return _with_places(recipe, "rebuild")
+    return recipe if other == recipe else _with_places(other, "variant")
+
+
+def takes_name(order: BakeOrder, root: Path | None = None) -> bool:
+    """Whether the image gets the tag `latest`: not with variables of its own, because the name is the recipe's.
+
+    Nor a rebuild: its name moves by a promotion.
+    """
+    if order.state:
+        return False
+    if order.definition is not None or not order.variables:
+        return True
+    return ordered_recipe(order, root) == load_recipe(order.recipe, root)
+
+
+def _with_places(recipe: Recipe, kind: Literal["rebuild", "variant"]) -> Recipe:
+    """With places of its own in the cache: it must not evict what the recipe itself has there."""
+    # A variant has the base and the artifacts of the recipe.
+    parts = ("node", "disk", "layer") if kind == "variant" else ("base", "node", "disk", *recipe.artifacts)
+    places = {part: f"{recipe.name}.{part}.{kind}" for part in parts}
+    return recipe.model_copy(update={"cached_as": {**recipe.cached_as, **places}})
 
 
 async def check_order(order: BakeOrder, root: Path | None = None) -> None:
@@ -67,7 +92,15 @@ async def check_order(order: BakeOrder, root: Path | None = None) -> None:
 
 
 def _check(order: BakeOrder, root: Path) -> None:
-    make_plan(ordered_recipe(order, root), root)
+    recipe = ordered_recipe(order, root)
+    make_plan(recipe, root)
+    # What is below a layer from a registry is known only when it is there: its verification looks.
+    is_known = recipe.layer is None or isinstance(recipe.layer.below, str)
+    if order.conformance is not None and is_known and not (recipe.kubernetes and recipe.kubernetes.conformance):
+        raise InvalidRequest(
+            f"readiness: images of the recipe {recipe.name} have no conformance tests: those of k8s-debian-conformance "
+            "have them"
+        )
 
 
 def check_variables(
@@ -139,10 +172,21 @@ def _defined(fields: Mapping[str, Any], root: Path) -> Recipe:
     _check_texts(fields, "definition")
     recipe = define_recipe(fields, root)
     _check_content(recipe, root)
+    if "extends" in fields:
+        recipe = _with_own_places(recipe, load_recipe(fields["extends"], root), root)
     own = [load_recipe(one, root) for one in installed]
     _check_variables(recipe, own, choice_values(root))
     _check_environment(recipe, own)
     return recipe
+
+
+def _with_own_places(recipe: Recipe, parent: Recipe, root: Path) -> Recipe:
+    """With places of its own in the cache for the parts that differ from the parent's: they must not evict those."""
+    ours, theirs = make_plan(recipe, root).keys, make_plan(parent, root).keys
+    same = {name for name, key in ours.artifacts.items() if theirs.artifacts.get(name) == key}
+    if ours.base == theirs.base:
+        same.add("base")
+    return recipe.model_copy(update={"cached_as": {part: at for part, at in recipe.cached_as.items() if part in same}})
 
 
 def _is_installed(name: str, root: Path) -> bool:
@@ -168,7 +212,7 @@ def _check_content(recipe: Recipe, root: Path) -> None:
     if len(recipe.artifacts) > _MOST_ARTIFACTS:
         raise InvalidRequest(f"definition: there may be {_MOST_ARTIFACTS} artifacts at most")
     for name in recipe.artifacts:
-        if not _PART.fullmatch(name) or name in {"base", "node", "disk", "image"}:
+        if not _PART.fullmatch(name) or name in _PARTS:
             raise InvalidRequest(f"definition: {name!r} cannot be the name of an artifact")
     for path in _files(recipe):
         _check_file(path, root, is_file=True)

@@ -16,10 +16,12 @@ import yaml
 
 from dayfly.domain.addon import Addon
 from dayfly.errors import InvalidRequest
+from dayfly.images.cloud_base import CloudBase
+from dayfly.images.cloud_plan import CloudKeys, check_recipe, cloud_keys
 from dayfly.images.fingerprint import fingerprint
 from dayfly.images.layer_objects import layer_addons
 from dayfly.images.layer_recipe import BaseImage, Layer
-from dayfly.images.recipe import Artifact, Base, Recipe, RootFileSystem, load_base, load_recipe, load_toolbox
+from dayfly.images.recipe import Artifact, Base, Recipe, RootFileSystem, load_any_base, load_recipe, load_toolbox
 
 _CODE: Final = Path(__file__).parent
 _ENTER: Final = ("base/enter", "base/mount")
@@ -41,10 +43,20 @@ class Keys:
 
 
 @dataclass(frozen=True)
+class CloudPart:
+    """Of a plan on a cloud image: its base and the keys of its phases."""
+
+    base: CloudBase
+    keys: CloudKeys
+
+
+@dataclass(frozen=True)
 class BakePlan:
     """A recipe, its base and toolbox, and the keys of its phases. `root` is provisioning/.
 
     Of a layer: `below` is the plan of the recipe that it is from, if it is from one; `addons` are what it adds.
+    `state`: of a rebuild, the fingerprint of what its sources had; `inputs`: the key of the image without that.
+    On a cloud image: `cloud` has the base and the keys of its phases; `base` and the phases of `keys` are empty.
     """
 
     root: Path
@@ -54,34 +66,71 @@ class BakePlan:
     keys: Keys
     below: BakePlan | None = None
     addons: tuple[Addon, ...] = ()
+    state: str = ""
+    inputs: str = ""
+    cloud: CloudPart | None = None
 
 
-def make_plan(recipe: str | Recipe, root: Path) -> BakePlan:
+def make_plan(recipe: str | Recipe, root: Path, *, state: str = "") -> BakePlan:
     """The plan for a recipe, or for the recipe of that name.
 
+    `state`: part of all keys but the toolbox's: a rebuild with another one takes nothing that was fetched before.
     Raises NotFound and InvalidRequest; the latter for a missing file, too.
     """
     if isinstance(recipe, str):
         recipe = load_recipe(recipe, root)
-    base = load_base(recipe.base, root)
+    base = load_any_base(recipe.base, root)
     toolbox = load_toolbox(root)
     layer = recipe.layer
+    if isinstance(base, CloudBase):
+        if state:
+            raise InvalidRequest(f"recipe {recipe.name} is of a cloud image, which has no rebuilds")
+        return _cloud_plan(recipe, base, toolbox, root)
     below = make_plan(layer.below, root) if layer is not None and isinstance(layer.below, str) else None
     try:
         addons = () if layer is None else layer_addons(recipe.name, layer, root)
         if layer is None:
-            keys = _keys(recipe, base, toolbox, root)
+            keys = inputs = _keys(recipe, base, toolbox, root)
+            if state:
+                keys = _keys(recipe, base, toolbox, root, state)
+        elif state:
+            raise InvalidRequest(f"recipe {recipe.name} is a layer, which has no rebuilds: rebuild what it is from")
         else:
-            keys = _layer_keys(recipe, base, layer, addons, below, root)
+            keys = inputs = _layer_keys(recipe, base, layer, addons, below, root)
     except FileNotFoundError as error:
         raise InvalidRequest(f"recipe {recipe.name} names {error.filename}, which does not exist") from error
-    return BakePlan(root, recipe, base, toolbox, keys, below, addons)
+    return BakePlan(root, recipe, base, toolbox, keys, below, addons, state, inputs.image)
 
 
-def _keys(recipe: Recipe, base: Base, toolbox: RootFileSystem, root: Path) -> Keys:
-    toolbox_key = _key(root, toolbox, files=("toolbox",), code=("rootfs.py",))
+def _cloud_plan(recipe: Recipe, base: CloudBase, toolbox: RootFileSystem, root: Path) -> BakePlan:
+    if recipe.layer is not None:
+        raise InvalidRequest(
+            f"recipe {recipe.name}: the image below is of the cloud image {recipe.base}, and a disk with partitions "
+            "cannot have layers"
+        )
+    check_recipe(recipe, base, root)
+    toolbox_key = _toolbox_key(toolbox, root)
+    try:
+        play = (recipe.playbook, *_roles(recipe, root), "ansible/ansible.cfg")
+        keys = cloud_keys(recipe, base, toolbox, toolbox_key, root, play=play)
+    except FileNotFoundError as error:
+        raise InvalidRequest(f"recipe {recipe.name} names {error.filename}, which does not exist") from error
+    without = Base(suite="", kernel="", kernel_arguments=base.kernel_arguments)
+    all_keys = Keys(toolbox_key, keys.base, {}, keys.node, keys.node, keys.image)
+    return BakePlan(root, recipe, without, toolbox, all_keys, inputs=keys.image, cloud=CloudPart(base, keys))
+
+
+def _toolbox_key(toolbox: RootFileSystem, root: Path) -> str:
+    return _key(root, toolbox, files=("toolbox",), code=("rootfs.py",))
+
+
+def _keys(recipe: Recipe, base: Base, toolbox: RootFileSystem, root: Path, state: str = "") -> Keys:
+    toolbox_key = _toolbox_key(toolbox, root)
     base_key = _key(root, base, recipe.packages, files=("base/trim",), code=("rootfs.py",))
     artifacts = _artifacts(recipe, base, root)
+    if state:
+        base_key = fingerprint(root, base_key, state)
+        artifacts = {name: fingerprint(root, key, state) for name, key in artifacts.items()}
     node_key = _key(
         root,
         base_key,

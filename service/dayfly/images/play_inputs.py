@@ -58,7 +58,9 @@ async def play_inputs(
     environment: Mapping[str, str] | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> dict[str, Any]:
-    """The content of the file, for the role bake_addresses. Raises BakeFailed, InvalidRequest, UpstreamUnavailable.
+    """The content of the file, for the role bake_addresses; without Kubernetes only for packages of the distribution.
+
+    Raises BakeFailed, InvalidRequest, UpstreamUnavailable.
 
     `apt_sources`: lines of a sources.list for the root file system; of a file: mirror it could read nothing.
     """
@@ -76,6 +78,8 @@ async def play_inputs(
         "registries": dict(addresses.registries),
         "logins": _logins(addresses),
     }
+    if not needs_inputs(recipe):
+        return found
     async with open_client(addresses, transport) as http:
         minor = recipe.vars["kubernetes_minor"]
         found["kubernetes_key"] = await _key(http, addresses.kubernetes_packages, addresses.kubernetes_key, minor)

@@ -54,7 +54,7 @@ class Reporter:
         self._report(Progress(phase, "waiting", 0.0, message))
 
     @asynccontextmanager
-    async def phase(self, phase: str) -> AsyncIterator[OnLine]:
+    async def phase(self, phase: str, *, limit_seconds: float = _PHASE_LIMIT_SECONDS) -> AsyncIterator[OnLine]:
         """Wraps the work of a phase. Raises the work's errors, and BakeFailed or DiskFull for an OSError."""
         started = self._clock.monotonic()
 
@@ -63,7 +63,7 @@ class Reporter:
 
         report("running")
         try:
-            async with asyncio.timeout(_PHASE_LIMIT_SECONDS) as limit:
+            async with asyncio.timeout(limit_seconds) as limit:
                 yield lambda line: report("running", line)
         except DayflyError as error:
             report("failed", error.message, error.operator_detail)
@@ -72,7 +72,7 @@ class Reporter:
             ) from error
         except TimeoutError as error:
             # The phase's own limit, or a limit within its work.
-            message = f"it took longer than {_PHASE_LIMIT_SECONDS:.0f} s" if limit.expired() else str(error)
+            message = f"it took longer than {limit_seconds:.0f} s" if limit.expired() else str(error)
             message = message or "a call within it took longer than its limit"
             report("failed", message)
             raise BakeFailed(f"phase {phase}: {message}") from error

@@ -96,16 +96,17 @@ class Recipe(_Data):
     kubernetes: KubernetesNode | None = None
     verify: tuple[str, ...] = ()
     cached_as: dict[str, str] = {}
-    """`base` or an artifact → its name in the cache, where that is not RECIPE.NAME. Part of no key."""
+    """A part (`base`, an artifact, `node`, `disk`, `layer`) → its name in the cache, where that is not RECIPE.PART. In
+    no key."""
     layer: Layer | None = None
     """Of a recipe that is `from` another one. Then packages, artifacts, play, scripts, kernel arguments and `verify`
     are what is added; base, sizes and Kubernetes are those of the image below."""
 
     def cache_name(self, part: str) -> str:
-        """The cache's name of `base` or of an artifact."""
+        """The cache's name of a part."""
         return self.cached_as.get(part, f"{self.name}.{part}")
 
-    def manifest(self, base: Base, digest: str) -> ImageManifest:
+    def manifest(self, base: Base | CloudBase, digest: str) -> ImageManifest:
         return ImageManifest(
             recipe=self.name,
             kernel_arguments=(*base.kernel_arguments, *self.kernel_arguments),
@@ -161,8 +162,7 @@ def load_base(name: str, root: Path | None = None) -> Base:
     base = load_any_base(name, root)
     if isinstance(base, CloudBase):
         raise InvalidRequest(
-            f"the base {name} is a cloud image: this release bakes only on root file systems by mmdebstrap, such as "
-            "debian-12"
+            f"the base {name} is a cloud image: only a root file system by mmdebstrap, such as debian-12, will do here"
         )
     return base
 

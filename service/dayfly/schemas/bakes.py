@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import Field, StrictBool, StrictInt, StrictStr, StringConstraints, model_validator
 
 from dayfly.schemas.base import Code, Id, Open, RequestModel, ResponseModel
-from dayfly.schemas.cluster_requests import MAX_OWNER, OWNER
-from dayfly.vocabulary import BakePhase
+from dayfly.schemas.cluster_requests import MAX_OWNER, OWNER, Specs
+from dayfly.vocabulary import MAX_SPECS, BakePhase, ImageState
 
 MAX_RECIPE: Final = 100
 RECIPE: Final = r"^[a-z][a-z0-9]*([.-][a-z0-9]+)*$"
@@ -38,11 +38,25 @@ class BakeRequest(RequestModel):
         "server. Its name is that of no recipe of the server. Its scripts and its play are files of the server, and "
         "get the variables that recipes of the server give to them.",
     )
+    readiness: Literal["conformance"] | None = Field(
+        default=None,
+        description="`conformance`: the cluster that verifies the image also passes a list of Kubernetes' own "
+        "conformance specs before the bake succeeds; else the bake fails (conformance_failed, with the failed specs "
+        "and the report as evidence). An image that exists already is verified again, and stays. Only images that have "
+        "the tests (`k8s-debian-conformance`).",
+    )
+    conformance: Specs = Field(
+        default=(),
+        max_length=MAX_SPECS,
+        description="With the readiness `conformance`: the specs to run, as in the request of a cluster. Left out: the "
+        "image's short list.",
+    )
     owner: str = Field(
         default="default",
         max_length=MAX_OWNER,
         pattern=OWNER,
-        description="The owner, for lists. Any caller may name any owner; this is no security boundary.",
+        description="The team that the bake belongs to. Left out: the caller's. Only an operator may name another; "
+        "where no authentication is required, every caller is an operator, and any name is accepted.",
     )
 
     @model_validator(mode="after")
@@ -51,6 +65,8 @@ class BakeRequest(RequestModel):
             raise ValueError("give either recipe or definition")
         if self.definition is not None and self.variables:
             raise ValueError("variables are for a recipe of the server: a definition has its own vars")
+        if self.conformance and self.readiness != "conformance":
+            raise ValueError('conformance: the list runs only with `"readiness": "conformance"`')
         if not _is_flat(self.definition):
             raise ValueError(f"a definition has at most {MAX_LEVELS} levels")
         return self
@@ -76,6 +92,8 @@ class BakeError(ResponseModel):
 class BakeSummary(ResponseModel):
     """A bake in a list."""
 
+    absent_means: ClassVar = {"rebuild": False}
+
     id: Id
     owner: str
     recipe: str = Field(description="The recipe's name; of a definition, its name.")
@@ -89,8 +107,16 @@ class BakeSummary(ResponseModel):
     ended_at: datetime | None
     cancel_requested_at: datetime | None
     attempts: int = Field(description="How often a builder began it: again if a builder ended.")
+    rebuild: bool = Field(
+        description="It is a scheduled rebuild (`DAYFLY_REBUILDS`), and its first event says which news it is for. No "
+        "name stands for its image before a promotion."
+    )
     image: str | None = Field(description="The image's reference, with the digest of all inputs as its tag.")
     image_id: str | None = Field(description="The engine's content id of the image.")
+    image_state: Open[ImageState] | None = Field(
+        description="The state of the image now. `retired`: a bake of the same inputs was retired, and no new cluster "
+        "may use the image until it is promoted (event `image_retired`). `collected`: it was removed since."
+    )
     error: BakeError | None
 
 
@@ -99,6 +125,10 @@ class Bake(BakeSummary):
 
     variables: dict[str, bool | int | str | list[str]] = Field(description="As requested.")
     definition: dict[str, Any] | None = Field(description="As requested.")
+    conformance: tuple[str, ...] | None = Field(
+        description="The conformance specs that the verification runs: as requested, empty: the image's short list. "
+        "null: none."
+    )
 
 
 class BakeList(ResponseModel):
@@ -114,7 +144,9 @@ class BakeEvent(ResponseModel):
     id: int
     at: datetime
     type: str = Field(
-        description="`queued`, `started`, `cancel_requested`, `clean_up_failed`, `succeeded`, `failed`, `cancelled`; "
+        description="`queued`, `started`, `cancel_requested`, `clean_up_failed`, `image_retired`, `succeeded`, "
+        "`failed`, `cancelled`; `admitted`: the verification has its share of the host; "
+        "of a rebuild `promoted`, `promote_failed`; "
         "of a step: `step.waiting` (the message says for what), `step.running`, `step.cached`, `step.done`, "
         "`step.failed`, and `line`."
     )

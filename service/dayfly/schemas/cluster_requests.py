@@ -157,9 +157,10 @@ class ShapeRequest(RequestModel):
         default="default",
         max_length=MAX_OWNER,
         pattern=OWNER,
-        description="The owner: the queue for capacity is fair between owners, and first come, first served for one "
-        "owner; templates and pools serve their owner's clusters only. Any caller may name any owner; this is no "
-        "security boundary.",
+        description="The team that it belongs to. Left out: the caller's. Only an operator may name another; where no "
+        "authentication is required, every caller is an operator, and any name is accepted. The queue for capacity is "
+        "fair between owners, and first come, first served for one owner; templates and pools serve their owner's "
+        "clusters only.",
         examples=["team-storage"],
     )
     addons: AddonNames = Field(
@@ -208,6 +209,14 @@ def check_specs(specs: tuple[str, ...]) -> tuple[str, ...]:
     return specs
 
 
+Specs = Annotated[
+    tuple[Annotated[str, Field(min_length=1, max_length=MAX_SPEC)], ...],
+    Field(strict=False),
+    AfterValidator(check_specs),
+]
+"""Conformance specs, by name or pattern."""
+
+
 def check_ports(ports: tuple[PortRequest, ...]) -> tuple[PortRequest, ...]:
     """Raises ValueError where two have the same name."""
     seen = set[str]()
@@ -223,8 +232,8 @@ class ClusterRequest(ShapeRequest):
 
     name: str | None = Field(
         default=None,
-        description="A DNS label of at most 40 characters that starts with a letter, unique among the clusters that "
-        "are not yet deleted. Left out: Dayfly makes one.",
+        description="A DNS label of at most 40 characters that starts with a letter, unique among the team's "
+        "clusters that are not yet deleted. Left out: Dayfly makes one.",
         examples=["demo"],
         json_schema_extra={"pattern": f"^{CLUSTER_NAME.pattern}$"},
     )
@@ -272,11 +281,7 @@ class ClusterRequest(ShapeRequest):
         "cannot be changed later, and stay the same through resets and hibernation. A cluster with ports is never "
         "taken from a pool; it may be a fork.",
     )
-    conformance: Annotated[
-        tuple[Annotated[str, Field(min_length=1, max_length=MAX_SPEC)], ...],
-        Field(strict=False),
-        AfterValidator(check_specs),
-    ] = Field(
+    conformance: Specs = Field(
         default=(),
         max_length=MAX_SPECS,
         description="With the readiness `conformance`: the specs to run, one after the other. An entry is the full "

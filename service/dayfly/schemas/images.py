@@ -48,11 +48,19 @@ class NodeImage(ResponseModel):
         "ever promoted, the last that was baked or pulled."
     )
     recipe: str
-    base: str | None = Field(description="The base of the recipe, as this server has it; null: not known.")
+    base: str | None = Field(
+        description="The base that it was baked on; of an image that does not say, the base of its recipe as this "
+        "server has it; null: not known."
+    )
     kubernetes_version: str | None
-    packages: dict[str, str] | None = Field(description="Package → version; null: the image does not say.")
+    packages: dict[str, str] | None = Field(
+        description="The distribution's packages on its nodes: name → version; null: the image does not say, because "
+        "an older release baked it, or it is collected."
+    )
     addons: tuple[str, ...] = Field(description="Add-ons whose container images are inside.")
-    parents: tuple[str, ...] = Field(description="The images that it is made of, as its manifest names them.")
+    parents: tuple[str, ...] = Field(
+        description="The digests of the bakes of the images below a layer, the nearest first."
+    )
     size_bytes: int
     created_at: datetime = Field(description="When it was baked.")
     age_seconds: float

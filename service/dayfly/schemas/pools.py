@@ -64,7 +64,7 @@ class PoolRequest(ShapeRequest):
     """A pool as a caller asks for it: members of this shape wait, paused, for clusters of this shape and owner."""
 
     name: str = Field(
-        description="As that of a cluster; unique among pools.",
+        description="As that of a cluster; unique among the team's pools.",
         examples=["ci"],
         json_schema_extra={"pattern": f"^{CLUSTER_NAME.pattern}$"},
     )

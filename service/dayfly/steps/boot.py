@@ -11,6 +11,7 @@ from dayfly.domain.cluster.timeouts import TEARDOWN_SECONDS, TimeLimits
 from dayfly.drivers.interfaces import File
 from dayfly.errors import DayflyError, DhcpTimeout, SshTimeout
 from dayfly.steps.guest.guest_seed import seed_file
+from dayfly.steps.guest.patched_code import files_against_patching
 from dayfly.steps.observe.exit_guard import EVIDENCE_BYTES, container_evidence, is_running, while_running
 from dayfly.steps.step import Step, StepContext
 
@@ -38,7 +39,9 @@ class Boot(Step):
     async def apply(self, context: StepContext) -> None:
         engine, node = context.drivers.engine, context.this_node
         start = File(qemu_cmdline.START_FILE, qemu_cmdline.start_file(qemu_cmdline.boot(context.machine)))
-        await context.ensure(context.container, [seed_file(context.cluster.id, node, context.secrets), start])
+        more = files_against_patching(context.cluster.spec.manifest, context.machine.accelerator)
+        seed = seed_file(context.cluster.id, node, context.secrets, more)
+        await context.ensure(context.container, [seed, start])
         context.progress(f"{node.name} is booting")
         target = await context.ssh_target()
         # A kept connection to an earlier boot would hang until TCP times out.

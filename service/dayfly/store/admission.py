@@ -16,17 +16,23 @@ from sqlalchemy import Row, Select, and_, case, exists, func, not_, null, or_, s
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dayfly import metrics
+from dayfly.domain.bake import NewBakeEvent
 from dayfly.domain.cluster.lifecycle import Desired
 from dayfly.domain.cluster.model import NewEvent, Purpose
+from dayfly.domain.quota import DEFAULT
 from dayfly.domain.scheduling.fair_queue import DurationStats, Occupant, Queue, Waiting
 from dayfly.domain.scheduling.resources import Resources
 from dayfly.store.clusters.pool_claims import CLAIMED
+from dayfly.store.clusters.service_clock import MeteredPart
 from dayfly.store.db import tables
-from dayfly.store.db.database import StorePart, Transaction
+from dayfly.store.db.bake_rows import append
+from dayfly.store.db.database import Transaction
 from dayfly.store.db.mapping import needs_columns, needs_from
+from dayfly.store.db.quota_tables import quotas
 from dayfly.store.db.shared_queries import append_events, batches, expired_without_hold, owner_expression
-from dayfly.store.db.tables import checkpoints, clusters, templates
+from dayfly.store.db.tables import bakes, checkpoints, clusters, templates
 from dayfly.store.db.types import DatabaseNow
+from dayfly.store.db.usage_rows import meter
 from dayfly.store.notify.commit_notifier import QUEUE, WORK
 from dayfly.vocabulary import TemplatePhase
 
@@ -37,7 +43,7 @@ _LATEST: Final = 50
 """Clusters in a median: enough to be stable, few enough to follow a change."""
 
 
-class Admission(StorePart):
+class Admission(MeteredPart):
     async def queue(self) -> Queue:
         """Waiting clusters in the order of arrival, and the resources of each owner.
 
@@ -78,16 +84,18 @@ class Admission(StorePart):
 
         A lock serialises admission over all processes: each decision sees all decisions before it.
         """
-        if await self._row(_FIRST_WAITING) is None:
+        if await self._row(_FIRST_WAITING) is None and await self._row(_BAKES_WAITING.limit(1)) is None:
             return ()  # no lock for an empty queue
         async with self._database.write() as transaction:
+            await self._service_clock.settle(transaction)
             connection = transaction.connection
             if connection.dialect.name == "postgresql":
                 await connection.execute(select(func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
             chosen = {waiting.id: waiting for waiting in decide(await _read_queue(connection))}
             admitted: dict[str, float | None] = {}
-            for ids in batches(chosen):
+            for ids in batches([one.id for one in chosen.values() if not one.bake]):
                 admitted.update(await _admit(transaction, [chosen[cluster_id] for cluster_id in ids]))
+            admitted.update(await _admit_bakes(transaction, [one for one in chosen.values() if one.bake]))
             if admitted:
                 transaction.wake(WORK, QUEUE)
         for cluster_id, waited in admitted.items():
@@ -124,6 +132,14 @@ _NEEDS: Final = (
 )
 """Input of db/mapping.needs_from. The spec is large: it is read only for rows of an older Dayfly."""
 
+_METERED: Final = tuple(
+    clusters.c[name]
+    for name in ("id", "phase", "ready_at", "admitted_at", "reserved", "owner", "principal", "spec", *vars(Resources()))
+)
+"""Input of db/usage_rows.meter."""
+
+
+_ROOM: Final = (bakes.c.vcpus, bakes.c.memory_mib, bakes.c.disk_gib)
 
 # Built once: each look at the queue executes them.
 _WAITING: Final[Select[Any]] = (
@@ -140,14 +156,25 @@ _SHARES: Final = (
     .where(tables.RESERVED)
     .group_by(clusters.c.owner)
 )
+_WEIGHTS: Final = select(quotas.c.owner, quotas.c.weight).where(quotas.c.weight.is_not(None))
 _OWNER: Final = owner_expression()
 _DISKS_ASLEEP: Final = select(_OWNER, func.sum(clusters.c.disk_gib).label("disk_gib")).where(_ASLEEP).group_by(_OWNER)
 
 
+_BAKES_WAITING: Final = (
+    select(bakes.c.id, bakes.c.owner, *_ROOM)
+    .where(tables.IN_ADMISSION, bakes.c.reserved.is_(False), bakes.c.cancel_requested_at.is_(None))
+    .order_by(bakes.c.room_asked_at, bakes.c.id)
+)
+_BAKES_SHARES: Final = select(bakes.c.owner, *_ROOM).where(tables.IN_ADMISSION, bakes.c.reserved)
+
+
 async def _read_queue(connection: AsyncConnection) -> Queue:
     rows = (await connection.execute(_WAITING)).all()
-    waiting = tuple(Waiting(row.id, row.owner, _wanted(row), background=row.purpose != Purpose.CLUSTER) for row in rows)
-    return replace(await _read_held(connection), waiting=waiting)
+    waiting = [Waiting(row.id, row.owner, _wanted(row), background=row.purpose != Purpose.CLUSTER) for row in rows]
+    asked = (await connection.execute(_BAKES_WAITING)).all()
+    waiting += [Waiting(row.id, row.owner, Resources(*row[2:]), bake=True) for row in asked]
+    return replace(await _read_held(connection), waiting=tuple(waiting))
 
 
 async def _read_held(connection: AsyncConnection) -> Queue:
@@ -157,10 +184,14 @@ async def _read_held(connection: AsyncConnection) -> Queue:
     shares: defaultdict[str, Resources] = defaultdict(Resources)
     for row in held:
         shares[row.owner] += Resources(row.vcpus, row.memory_mib, row.disk_gib)
+    for row in await connection.execute(_BAKES_SHARES):
+        shares[row.owner] += Resources(*row[1:])
     for row in disks:
         shares[row.owner] += Resources(disk_gib=row.disk_gib)
     saved_bytes = (await connection.execute(_SAVED_BYTES)).scalar_one()
-    return Queue(waiting=(), held=dict(shares), saved_gib=math.ceil(saved_bytes / _GIB))
+    weights = {row.owner: row.weight for row in (await connection.execute(_WEIGHTS)).all()}
+    common = weights.pop(DEFAULT, 1.0)
+    return Queue((), dict(shares), math.ceil(saved_bytes / _GIB), weights, common)
 
 
 def _wanted(row: Row[Any]) -> Resources:
@@ -192,6 +223,8 @@ async def _admit(transaction: Transaction, chosen: Sequence[Waiting]) -> dict[st
         if row.uncounted:
             unknown = clusters.c.id == row.id
             await connection.execute(update(clusters).where(unknown).values(needs_columns(needs[row.id])))
+    reserved = select(*_METERED).where(clusters.c.id.in_(ids))
+    await meter(connection, now, (await connection.execute(reserved)).all())
     waits_of_new: dict[str, float | None] = {}
     for row in rows:
         waited = (now - row.created_at).total_seconds()
@@ -199,3 +232,18 @@ async def _admit(transaction: Transaction, chosen: Sequence[Waiting]) -> dict[st
         append_events(transaction, row.id, event)
         waits_of_new[row.id] = None if row.ready_at is not None else max(0.0, waited)
     return waits_of_new
+
+
+async def _admit_bakes(transaction: Transaction, chosen: Sequence[Waiting]) -> dict[str, None]:
+    """Reserve for the verifications of those bakes that still wait."""
+    admitted: dict[str, None] = {}
+    for waiting in sorted(chosen, key=lambda one: one.id):
+        waits = _BAKES_WAITING.where(bakes.c.id == waiting.id).with_for_update()
+        if (await transaction.execute(waits)).one_or_none() is None:
+            continue
+        await transaction.execute(update(bakes).where(bakes.c.id == waiting.id).values(reserved=True))
+        message = f"resources reserved: {waiting.needs}"
+        await append(transaction, waiting.id, [NewBakeEvent("admitted", message, "verify")])
+        transaction.wake(waiting.id)
+        admitted[waiting.id] = None
+    return admitted

@@ -15,19 +15,22 @@ from sqlalchemy import Row, and_, func, or_, select
 
 from dayfly.domain.bake import ENDED, Bake, BakedImage, NewBakeEvent
 from dayfly.domain.cluster.model import Fault
+from dayfly.domain.scheduling.resources import Resources
 from dayfly.errors import LeaseLost
 from dayfly.store.commands import BakeClaim
 from dayfly.store.create_locks import lock_bakes
 from dayfly.store.db import tables
 from dayfly.store.db.bake_rows import append, bake_from, fault_values, write
 from dayfly.store.db.database import StorePart, Transaction
-from dayfly.store.db.tables import bakes
-from dayfly.store.notify.commit_notifier import BAKES
+from dayfly.store.db.tables import bakes, images
+from dayfly.store.notify.commit_notifier import BAKES, QUEUE
 from dayfly.vocabulary import BakePhase
 
 _LONGEST: Final = 10
 """A lease that ends later than so many leases from now is impossible: the database's clock was set back."""
 _NO_LEASE: Final = {"lease_owner": None, "lease_token": None, "lease_expires_at": None, "lease_host": None}
+_NO_ROOM: Final = {"vcpus": 0, "memory_mib": 0, "disk_gib": 0, "room_asked_at": None, "reserved": False}
+"""Of a bake without a machine: it holds nothing of the host."""
 
 
 class BakeLeases(StorePart):
@@ -64,7 +67,10 @@ class BakeLeases(StorePart):
                 "lease_token": token,
                 "lease_expires_at": now + lease,
                 "lease_host": host,
+                **_NO_ROOM,  # what a builder that died had: its bake's machine ended with it
             }
+            if row.reserved:
+                transaction.wake(QUEUE)
             return BakeClaim(await write(transaction, row.id, values), token, owner)
 
     async def renew(self, claim: BakeClaim, *, lease_seconds: float) -> Bake:
@@ -82,6 +88,17 @@ class BakeLeases(StorePart):
         async with self._held(claim) as transaction:
             await append(transaction, claim.bake.id, events)
 
+    async def ask_for_room(self, claim: BakeClaim, needs: Resources) -> None:
+        """Queue the verification for admission, which reserves `needs` (`reserved` of the bake). May be repeated.
+
+        The reservation ends with the claim, or with the bake.
+        """
+        async with self._held(claim) as transaction:
+            asked = {**vars(needs), "room_asked_at": transaction.now}
+            query = bakes.update().where(bakes.c.id == claim.bake.id, bakes.c.room_asked_at.is_(None))
+            await transaction.execute(query.values(asked))
+            transaction.wake(QUEUE)
+
     async def give_back(
         self, claim: BakeClaim, events: Sequence[NewBakeEvent], *, due_in_seconds: float, counts: bool
     ) -> None:
@@ -89,12 +106,13 @@ class BakeLeases(StorePart):
         async with self._held(claim) as transaction:
             await append(transaction, claim.bake.id, events)
             row = await _lock(transaction, claim)
-            transaction.wake(BAKES)
+            transaction.wake(BAKES, QUEUE)
             values: dict[str, Any] = {
                 "phase": BakePhase.QUEUED,
                 "due_at": transaction.now + timedelta(seconds=due_in_seconds),
                 "attempts": row.attempts - (not counts and row.attempts > 0),
                 **_NO_LEASE,
+                **_NO_ROOM,
             }
             await write(transaction, claim.bake.id, values)
 
@@ -109,15 +127,19 @@ class BakeLeases(StorePart):
     ) -> Bake:
         """Record the end of the bake, after `events`. May be repeated by the holder."""
         async with self._held(claim) as transaction:
+            if image is not None and await _is_retired(transaction, image.id):
+                # An image with the same inputs exists, and is not built again.
+                advice = "no new cluster may use it until it is promoted: `dayfly image promote`"
+                events = [*events, NewBakeEvent("image_retired", f"image {image.id} is retired: {advice}")]
             last = NewBakeEvent(phase.value, fault.message if fault else "", code=fault.code if fault else None)
             await append(transaction, claim.bake.id, [*events, last])
             # The token stays: it tells the holder's late renewal that nobody took the lease.
-            values: dict[str, Any] = {"phase": phase, "ended_at": transaction.now, "lease_expires_at": None}
+            values: dict[str, Any] = {"phase": phase, "ended_at": transaction.now, "lease_expires_at": None, **_NO_ROOM}
             if image is not None:
                 values |= {"image": image.reference, "image_id": image.id}
             if fault is not None:
                 values |= fault_values(fault)
-            transaction.wake(BAKES)
+            transaction.wake(BAKES, QUEUE)
             return await write(transaction, claim.bake.id, values)
 
     @asynccontextmanager
@@ -137,6 +159,12 @@ async def _lock(transaction: Transaction, claim: BakeClaim) -> Row[Any]:
     if row is None:
         raise _lost(claim)
     return row
+
+
+async def _is_retired(transaction: Transaction, image_id: str) -> bool:
+    retired = and_(images.c.retired_at.is_not(None), images.c.collected_at.is_(None))
+    query = select(images.c.id).where(images.c.id == image_id, retired)
+    return (await transaction.execute(query)).first() is not None
 
 
 def _lost(claim: BakeClaim) -> LeaseLost:

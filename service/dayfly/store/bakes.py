@@ -9,13 +9,15 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, func, insert, select
 
 from dayfly.domain.bake import ENDED, Bake, BakeEvent, BakeOrder, NewBakeEvent
+from dayfly.domain.security.principal import EVERYWHERE, Scope
 from dayfly.errors import BakeQueueFull, NotFound
 from dayfly.store.commands import BakePage, IdempotencyKey
 from dayfly.store.create_locks import lock_bakes
 from dayfly.store.db import ids, tables
-from dayfly.store.db.bake_rows import append, bake_event_from, bake_from, write
+from dayfly.store.db.bake_rows import append, bake_event_from, bake_from, order_values, write
 from dayfly.store.db.cursors import cursor_of, older_than
-from dayfly.store.db.database import StorePart
+from dayfly.store.db.database import StorePart, Transaction
+from dayfly.store.db.shared_queries import in_scope
 from dayfly.store.db.tables import bake_events, bakes
 from dayfly.store.db.types import UtcDateTime
 from dayfly.store.idempotency_keys import record_use, require_new
@@ -34,28 +36,15 @@ class BakeQueries(StorePart):
         async with self._database.write(caller_waits=True) as transaction:
             await require_new(transaction, key)
             await lock_bakes(transaction)
-            unended = select(func.count()).select_from(bakes).where(tables.UNENDED)
-            if (await transaction.execute(unended)).scalar_one() >= MOST_UNENDED:
-                raise BakeQueueFull(f"{MOST_UNENDED} bakes are queued or running already: repeat the request later")
-            row = {
-                "id": ids.new_id(),
-                "owner": owner,
-                "recipe": order.recipe,
-                "variables": dict(order.variables),
-                "definition": None if order.definition is None else dict(order.definition),
-                "phase": BakePhase.QUEUED,
-                "created_at": transaction.now,
-                "due_at": transaction.now,
-            }
-            made = bake_from((await transaction.execute(insert(bakes).values(row).returning(bakes))).one())
-            await append(transaction, made.id, [NewBakeEvent("queued")])
+            made = await insert_bake(transaction, order, owner)
+            transaction.concerns("bake", made.id, order.recipe)
             await record_use(transaction, key, resource_id=made.id)
-            transaction.wake(BAKES)
             return made
 
-    async def get(self, bake_id: str) -> Bake:
+    async def get(self, bake_id: str, scope: Scope = EVERYWHERE) -> Bake:
         """Raises NotFound."""
-        if (row := await self._row(select(bakes).where(bakes.c.id == bake_id))) is None:
+        visible = in_scope(bakes.c.owner, scope)
+        if (row := await self._row(select(bakes).where(bakes.c.id == bake_id, *visible))) is None:
             raise NotFound(f"no bake {bake_id}")
         return bake_from(row)
 
@@ -65,14 +54,15 @@ class BakeQueries(StorePart):
         phases: Collection[BakePhase] = (),
         recipe: str | None = None,
         owner: str | None = None,
+        scope: Scope = EVERYWHERE,
         limit: int = 100,
         cursor: str | None = None,
     ) -> BakePage:
-        """Bakes in one of `phases` (empty: in any), of `recipe` and of `owner` (None: of all), newest first.
+        """Bakes in `scope`, in one of `phases` (empty: in any), of `recipe` and of `owner` (None: of all).
 
-        Raises InvalidRequest for an invalid cursor.
+        Newest first. Raises InvalidRequest for an invalid cursor.
         """
-        wanted: list[ColumnElement[bool]] = []
+        wanted: list[ColumnElement[bool]] = [*in_scope(bakes.c.owner, scope)]
         if phases:
             wanted.append(bakes.c.phase.in_(sorted(phases)))
         if recipe is not None:
@@ -101,6 +91,7 @@ class BakeQueries(StorePart):
             row = (await transaction.execute(query)).one_or_none()
             if row is None:
                 raise NotFound(f"no bake {bake_id}")
+            transaction.concerns("bake", row.id, row.recipe)
             bake = bake_from(row)
             if bake.phase in ENDED or bake.cancel_requested_at is not None:
                 return bake
@@ -127,3 +118,22 @@ class BakeQueries(StorePart):
         oldest = func.min(bakes.c.created_at, type_=UtcDateTime()).label("oldest")
         row = await self._row(select(oldest).where(tables.UNENDED, bakes.c.phase == BakePhase.QUEUED))
         return None if row is None else row.oldest
+
+
+async def insert_bake(transaction: Transaction, order: BakeOrder, owner: str, why: str = "") -> Bake:
+    """Queue a bake, in the transaction of a caller that has locked the bakes. Raises BakeQueueFull."""
+    unended = select(func.count()).select_from(bakes).where(tables.UNENDED)
+    if (await transaction.execute(unended)).scalar_one() >= MOST_UNENDED:
+        raise BakeQueueFull(f"{MOST_UNENDED} bakes are queued or running already: repeat the request later")
+    row = {
+        "id": ids.new_id(),
+        "owner": owner,
+        **order_values(order),
+        "phase": BakePhase.QUEUED,
+        "created_at": transaction.now,
+        "due_at": transaction.now,
+    }
+    made = bake_from((await transaction.execute(insert(bakes).values(row).returning(bakes))).one())
+    await append(transaction, made.id, [NewBakeEvent("queued", why)])
+    transaction.wake(BAKES)
+    return made

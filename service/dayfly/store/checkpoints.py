@@ -13,7 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dayfly.domain.checkpoint import Checkpoint, CheckpointPhase
 from dayfly.domain.cluster.boot_source import BootSource
+from dayfly.domain.security.principal import Reference
 from dayfly.errors import BadName, Conflict, NotFound
+from dayfly.store import quota_checks
 from dayfly.store.clusters.leases import guarded
 from dayfly.store.clusters.lifecycle_requests import make_due
 from dayfly.store.commands import Claim, IdempotencyKey
@@ -30,11 +32,11 @@ MOST: Final = 16
 
 
 class Checkpoints(StorePart):
-    async def create(self, id_or_name: str, name: str, key: IdempotencyKey | None = None) -> Checkpoint:
+    async def create(self, id_or_name: str | Reference, name: str, key: IdempotencyKey | None = None) -> Checkpoint:
         """Request a checkpoint, due at once.
 
         Raises NotFound (of the cluster), BadName, NotReady, and Conflict: the name is taken, the cluster has MOST
-        checkpoints, or another request is pending. Raises CarriedOut, IdempotencyKeyReused.
+        checkpoints, or another request is pending. Raises QuotaExceeded, CarriedOut, IdempotencyKeyReused.
         """
         if not CHECKPOINT_NAME.fullmatch(name):
             raise BadName(f"{name!r} is not a valid checkpoint name")
@@ -47,6 +49,7 @@ class Checkpoints(StorePart):
                 raise Conflict(f"cluster {cluster.name} already has a checkpoint {name}")
             if len(there) >= MOST:
                 raise Conflict(f"cluster {cluster.name} has {MOST} checkpoints, the maximum: delete a checkpoint first")
+            await quota_checks.require(transaction, cluster.owner, quota_checks.saved_wants(cluster.spec))
             made = Checkpoint(cluster.id, name, CheckpointPhase.CREATING, transaction.now)
             await transaction.execute(insert(checkpoints).values(asdict(made)))
             await make_due(transaction, row, {})
@@ -57,7 +60,7 @@ class Checkpoints(StorePart):
         async with self._database.read() as connection:
             return await _read(connection, cluster_id)
 
-    async def delete(self, id_or_name: str, name: str) -> Checkpoint:
+    async def delete(self, id_or_name: str | Reference, name: str) -> Checkpoint:
         """Request the deletion of a checkpoint. A worker deletes it while the cluster is ready. May be repeated.
 
         Raises NotFound (of the cluster or the checkpoint), and Conflict during a reset to the checkpoint.

@@ -15,6 +15,9 @@ from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster, Event, Hold, Purpose
 from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.pool import Period
+from dayfly.domain.security.principal import EVERYWHERE, UNAUTHENTICATED, Scope
+from dayfly.domain.webhook import Delivery
+from dayfly.vocabulary import WebhookEvent
 
 DEFAULT_OWNER: Final = "default"
 """The owner of requests without an owner."""
@@ -42,6 +45,8 @@ class NewCluster:
     hold: Hold | None = None
     memory_factor: float = 1.0
     """Memory overcommit of forks (domain/scheduling/resources.demand)."""
+    principal: str = UNAUTHENTICATED.name
+    """Who uses the cluster's resources."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,7 @@ class KeyUse:
     cluster_id: str | None
     """The created cluster, or the cluster that was reset or got a checkpoint."""
     resource_id: str | None = None
-    """The pool, the template or the bake."""
+    """The pool, the template, the bake, the webhook or the delivery."""
 
 
 class CarriedOut(Exception):
@@ -136,6 +141,7 @@ class EventFilter:
     labels: Mapping[str, str] = field(default_factory=dict)
     types: frozenset[str] = frozenset()
     purposes: frozenset[Purpose] = frozenset({Purpose.CLUSTER})
+    scope: Scope = EVERYWHERE
 
 
 @dataclass(frozen=True)
@@ -199,6 +205,50 @@ class BakeClaim:
     """The right to write to a bake until its lease ends. `bake` is the state at the claim."""
 
     bake: Bake
+    token: str = field(repr=False)
+    owner: str
+
+
+@dataclass(frozen=True)
+class NewWebhook:
+    """A request for a webhook. `secret`: `whsec_…`, which signs its calls."""
+
+    owner: str
+    url: str
+    events: tuple[WebhookEvent, ...]
+    secret: str = field(repr=False)
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class WebhookChange:
+    """A requested update of a webhook. `enabled`: a webhook that was disabled because its calls failed begins anew."""
+
+    url: str | Unset = UNSET
+    events: tuple[WebhookEvent, ...] | Unset = UNSET
+    description: str | Unset = UNSET
+    enabled: bool | Unset = UNSET
+
+
+@dataclass(frozen=True)
+class DeliveryPage:
+    """One page of deliveries, newest first; `next_cursor` is None on the last one."""
+
+    deliveries: tuple[Delivery, ...]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True)
+class DeliveryClaim:
+    """The right to send a delivery, until its lease ends."""
+
+    delivery_id: str
+    webhook_id: str
+    message_id: str
+    type: str
+    url: str
+    body: str
+    secret: str = field(repr=False)
     token: str = field(repr=False)
     owner: str
 

@@ -20,6 +20,9 @@ from dayfly.store.db.database import Transaction
 _KEYS: Final = 0x6466_6B01
 _NAMES: Final = 0x6466_6E01
 _BAKES: Final = 0x6466_6201
+_OPERATORS: Final = 0x6466_6F01
+_WEBHOOKS: Final = 0x6466_7701
+_QUOTAS: Final = 0x6466_7101
 """First keys of PostgreSQL's advisory locks with two keys; store/admission.py and store/db/migrate.py use locks with
 one key.
 """
@@ -42,6 +45,25 @@ async def lock_bakes(transaction: Transaction) -> None:
     """Lock the number of queued bakes, and of bakes on each host, until the transaction ends."""
     if transaction.connection.dialect.name == "postgresql":
         await transaction.execute(select(func.pg_advisory_xact_lock(_BAKES, 0)))
+
+
+async def lock_operators(transaction: Transaction) -> None:
+    """Lock the operator's first token, and the teams that a start makes, until the transaction ends."""
+    if transaction.connection.dialect.name == "postgresql":
+        await transaction.execute(select(func.pg_advisory_xact_lock(_OPERATORS, 0)))
+
+
+async def lock_webhooks(transaction: Transaction, team: str | None = None) -> None:
+    """Lock the number of a team's webhooks, or (None) of calls to each webhook, until the transaction ends."""
+    if transaction.connection.dialect.name == "postgresql":
+        number = 0 if team is None else _number(f"team {team}")
+        await transaction.execute(select(func.pg_advisory_xact_lock(_WEBHOOKS, number)))
+
+
+async def lock_quota(transaction: Transaction, team: str) -> None:
+    """Lock what a team has, for a request that counts it, until the transaction ends. After the key and the name."""
+    if transaction.connection.dialect.name == "postgresql":
+        await transaction.execute(select(func.pg_advisory_xact_lock(_QUOTAS, _number(team))))
 
 
 def _number(text: str) -> int:

@@ -14,6 +14,7 @@ from dayfly.store.commands import ClusterEvent, EventFilter, EventPage
 from dayfly.store.db import tables
 from dayfly.store.db.database import StorePart
 from dayfly.store.db.mapping import event_from
+from dayfly.store.db.shared_queries import in_scope
 from dayfly.store.db.tables import clusters
 
 _EVENT: Final = tables.events.c
@@ -46,7 +47,7 @@ class EventFeed(StorePart):
 
 
 def _conditions(which: EventFilter) -> list[ColumnElement[bool]]:
-    found: list[ColumnElement[bool]] = []
+    found: list[ColumnElement[bool]] = [*in_scope(clusters.c.owner, which.scope)]
     if which.clusters:
         names = sorted(which.clusters)
         found.append(or_(clusters.c.id.in_(names), clusters.c.name.in_(names)))

@@ -14,8 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from dayfly.errors import IdempotencyKeyReused
 from dayfly.store.commands import CarriedOut, IdempotencyKey, KeyUse
 from dayfly.store.create_locks import lock_key_and_name
+from dayfly.store.db.access_tables import teams, tokens
 from dayfly.store.db.database import StorePart, Transaction
 from dayfly.store.db.tables import bakes, clusters, idempotency_keys, pools, templates
+from dayfly.store.db.webhook_tables import webhook_deliveries, webhooks
 
 
 class IdempotencyKeys(StorePart):
@@ -76,12 +78,13 @@ async def keep_use(transaction: Transaction, pool_id: str) -> None:
 
 
 async def purge_uses(transaction: Transaction, before: datetime) -> None:
-    """Remove keys from before that time whose pool, template or bake has no record.
+    """Remove keys from before that time whose pool, template, bake, team, token, webhook or delivery has no record.
 
     A cluster's keys go with its row.
     """
     keys = idempotency_keys.c
-    recorded = select(pools.c.id).union_all(select(templates.c.id), select(bakes.c.id))
+    others = (templates, bakes, teams, tokens, webhooks, webhook_deliveries)
+    recorded = select(pools.c.id).union_all(*(select(table.c.id) for table in others))
     gone = (keys.cluster_id.is_(None), keys.created_at < before, keys.resource_id.not_in(recorded))
     await transaction.execute(delete(idempotency_keys).where(*gone))
 

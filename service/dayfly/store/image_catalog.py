@@ -6,11 +6,11 @@ an image (image_use.py); what is on the engine (controllers/).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, delete, func, insert, select, update
 
 from dayfly.domain.image import ImageManifest
 from dayfly.domain.image_catalog import (
@@ -19,6 +19,7 @@ from dayfly.domain.image_catalog import (
     ImageRecord,
     by_name,
     is_fixed,
+    obsolete_changes,
     promoted_line,
     rollback_target,
 )
@@ -50,6 +51,11 @@ class ImageCatalog(StorePart):
         query = select(images).order_by(images.c.created_at.desc(), images.c.id)
         return tuple(map(_record_from, await self._rows(query)))
 
+    async def records_of(self, image_ids: Collection[str]) -> Mapping[str, ImageRecord]:
+        """By id. An image that was never promoted or retired has none."""
+        rows = await self._rows(select(images).where(images.c.id.in_(sorted(image_ids)))) if image_ids else ()
+        return {row.id: _record_from(row) for row in rows}
+
     async def is_retired(self, image_id: str) -> bool:
         row = await self._row(select(images).where(images.c.id == image_id))
         return row is not None and _record_from(row).state is ImageState.RETIRED
@@ -61,6 +67,7 @@ class ImageCatalog(StorePart):
         """
         async with self._database.write(caller_waits=True) as transaction:
             await require_new(transaction, key)
+            transaction.concerns("image", image.id, name)
             await _lock(transaction)
             record = await _record(transaction, image.id)
             if record is not None and record.removing_at is not None and record.collected_at is None:
@@ -81,6 +88,7 @@ class ImageCatalog(StorePart):
         """
         async with self._database.write(caller_waits=True) as transaction:
             await require_new(transaction, key)
+            transaction.concerns("image", None, name)
             await _lock(transaction)
             line = promoted_line(await _changes(transaction, name))
             rows = (await transaction.execute(select(images))).all()
@@ -101,6 +109,7 @@ class ImageCatalog(StorePart):
         """
         async with self._database.write(caller_waits=True) as transaction:
             await require_new(transaction, key)
+            transaction.concerns("image", image.id, name)
             await _lock(transaction)
             lines = {of: promoted_line(some) for of, some in by_name(await _changes(transaction)).items()}
             standing = {of for of, line in lines.items() if line and line[0].image_id == image.id}
@@ -153,6 +162,30 @@ class ImageCatalog(StorePart):
             await transaction.execute(gone)
             await _append(transaction, record.name, image_id, ImageEvent.COLLECTED)
             return True
+
+    async def purge_history(self, older_than_seconds: float) -> int:
+        """Remove changes older than that which no rollback needs, and the records of images collected before that.
+
+        Returns the number of changes.
+        """
+        async with self._database.write() as transaction:
+            await _lock(transaction)
+            before = transaction.now - timedelta(seconds=older_than_seconds)
+            collected = images.c.collected_at
+            gone = set((await transaction.execute(select(images.c.id).where(collected.is_not(None)))).scalars())
+            removed = 0
+            for of_name in by_name(await _changes(transaction)).values():
+                obsolete, links = obsolete_changes(of_name, before, gone)
+                former = {change.id: change.former for change in of_name}
+                for change_id, target in links.items():
+                    if former[change_id] != target:
+                        linked = update(image_changes).where(image_changes.c.id == change_id)
+                        await transaction.execute(linked.values(former=target))
+                for change_id in sorted(obsolete):
+                    await transaction.execute(delete(image_changes).where(image_changes.c.id == change_id))
+                removed += len(obsolete)
+            await transaction.execute(delete(images).where(collected < before))
+            return removed
 
 
 async def _lock(transaction: Transaction) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select, case, func, or_, select
 
-from dayfly.domain.image_catalog import ImageOutcomes
+from dayfly.domain.image_catalog import ImageOutcomes, is_fixed
 from dayfly.store.db import tables
 from dayfly.store.db.database import StorePart
 from dayfly.store.db.tables import clusters, pools, templates
@@ -20,6 +20,13 @@ _NO_USE: Final = (TemplatePhase.FAILED, TemplatePhase.RETIRED)
 
 
 class ImageUses(StorePart):
+    async def ids(self) -> frozenset[str]:
+        """The images that clusters, templates, and pools with a fixed reference use."""
+        of_pools = {
+            image for reference, image in await self.of_pools() if reference is not None and is_fixed(reference)
+        }
+        return frozenset({*await self.of_clusters(), *await self.of_templates(), *of_pools} - {None})
+
     async def of_clusters(self) -> Mapping[str, int]:
         """Image id → clusters of it that are not deleted, those of templates and pools included."""
         image = clusters.c.spec["image_id"].as_string()

@@ -18,66 +18,74 @@ from dayfly.domain.cluster.model import Cluster, Purpose
 from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.pool import Pool, PoolCondition
 from dayfly.domain.scheduling.resources import demand
-from dayfly.errors import BadName, NameTaken, NotFound
+from dayfly.domain.security.principal import EVERYWHERE, Reference, Scope
+from dayfly.errors import BadName, NameTaken
+from dayfly.store import quota_checks
 from dayfly.store.clusters.create import insert_cluster, own_cluster
 from dayfly.store.commands import UNSET, IdempotencyKey, NewPool, PoolChange
 from dayfly.store.db import ids as names
 from dayfly.store.db import tables
 from dayfly.store.db.database import StorePart, Transaction
 from dayfly.store.db.mapping import cluster_from, pool_columns, pool_from, reason_columns
-from dayfly.store.db.shared_queries import batches, remove_clusters
+from dayfly.store.db.shared_queries import batches, in_scope, only, remove_clusters
 from dayfly.store.db.tables import clusters, pools
 from dayfly.store.idempotency_keys import keep_use, record_use, require_new
 from dayfly.store.notify.commit_notifier import QUEUE
+from dayfly.store.quota_checks import pool_peak
 from dayfly.vocabulary import CLUSTER_NAME
 
 _MEMBER: Final = and_(tables.OF_POOLS, clusters.c.purpose == Purpose.POOL_MEMBER)
-_ALL: Final = select(pools).order_by(pools.c.name)
+_ALL: Final = select(pools).order_by(pools.c.name, pools.c.owner)
 
 
 class PoolQueries(StorePart):
     """Pools, and the creation and removal of their members."""
 
     async def create(self, new: NewPool, key: IdempotencyKey | None = None) -> Pool:
-        """Raises BadName, NameTaken, CarriedOut, IdempotencyKeyReused."""
+        """Raises BadName, NameTaken, QuotaExceeded, CarriedOut, IdempotencyKeyReused."""
         if not CLUSTER_NAME.fullmatch(new.name):
             raise BadName(f"{new.name!r} is not a valid pool name")
         try:
             async with self._database.write(caller_waits=True) as transaction:
                 await require_new(transaction, key)
                 pool = Pool(id=names.new_id(), created_at=transaction.now, **vars(new))
+                await quota_checks.require(transaction, new.owner, {"pool_members": pool_peak(pool)})
                 await transaction.execute(insert(pools).values(pool_columns(pool)))
+                transaction.concerns("pool", pool.id, pool.name)
                 await record_use(transaction, key, resource_id=pool.id)
                 transaction.wake(QUEUE)
                 return pool
         except IntegrityError as error:
             raise NameTaken(f"a pool named {new.name} exists") from error
 
-    async def list(self) -> tuple[Pool, ...]:
-        """All pools, by name."""
-        return tuple(map(pool_from, await self._rows(_ALL)))
+    async def list(self, scope: Scope = EVERYWHERE) -> tuple[Pool, ...]:
+        """All pools in `scope`, by name."""
+        return tuple(map(pool_from, await self._rows(_ALL.where(*in_scope(pools.c.owner, scope)))))
 
-    async def get(self, id_or_name: str) -> Pool:
+    async def get(self, id_or_name: str | Reference) -> Pool:
         """Raises NotFound."""
-        if (row := await self._row(select(pools).where(_named(id_or_name)))) is None:
-            raise _not_found(id_or_name)
-        return pool_from(row)
+        return pool_from(only(await self._rows(select(pools).where(_named(id_or_name))), id_or_name, "pool"))
 
     async def change(
-        self, id_or_name: str, change: PoolChange, require: Callable[[Pool], None] = lambda _: None
+        self, id_or_name: str | Reference, change: PoolChange, require: Callable[[Pool], None] = lambda _: None
     ) -> Pool:
-        """Update the pool. `require` gets the pool before, and raises an error to reject it. Raises NotFound."""
+        """Update the pool. `require` gets the pool before, and raises an error to reject it.
+
+        Raises NotFound, QuotaExceeded.
+        """
         async with self._database.write(caller_waits=True) as transaction:
             old = pool_from(await _lock(transaction, _named(id_or_name), id_or_name))
             require(old)
             given = {name: value for name, value in vars(change).items() if value is not UNSET}
             new = replace(old, **given)
+            more = pool_peak(new) - pool_peak(old)
+            await quota_checks.require(transaction, new.owner, {"pool_members": more} if more > 0 else {})
             changed = update(pools).where(pools.c.id == old.id).values(pool_columns(new))
             await transaction.execute(changed)
             transaction.wake(QUEUE)
             return new
 
-    async def delete(self, id_or_name: str) -> Pool:
+    async def delete(self, id_or_name: str | Reference) -> Pool:
         """Delete the pool's record, and request the deletion of its members. Raises NotFound."""
         async with self._database.write(caller_waits=True) as transaction:
             pool = pool_from(await _lock(transaction, _named(id_or_name), id_or_name))
@@ -133,17 +141,14 @@ class PoolQueries(StorePart):
         return count
 
 
-async def _lock(transaction: Transaction, which: ColumnElement[bool], id_or_name: str) -> Row[Any]:
+async def _lock(transaction: Transaction, which: ColumnElement[bool], id_or_name: str | Reference) -> Row[Any]:
     """Raises NotFound."""
-    row: Row[Any] | None = (await transaction.execute(select(pools).where(which).with_for_update())).one_or_none()
-    if row is None:
-        raise _not_found(id_or_name)
+    query = select(pools).where(which).order_by(pools.c.id).with_for_update()
+    row = only((await transaction.execute(query)).all(), id_or_name, "pool")
+    transaction.concerns("pool", row.id, row.name)
     return row
 
 
-def _named(id_or_name: str) -> ColumnElement[bool]:
-    return or_(pools.c.id == id_or_name, pools.c.name == id_or_name)
-
-
-def _not_found(id_or_name: str) -> NotFound:
-    return NotFound(f"no pool {id_or_name}")
+def _named(id_or_name: str | Reference) -> ColumnElement[bool]:
+    which = Reference.of(id_or_name)
+    return and_(or_(pools.c.id == which.text, pools.c.name == which.text), *in_scope(pools.c.owner, which.scope))

@@ -10,10 +10,11 @@ from sqlalchemy import and_, case, func, select
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Purpose
 from dayfly.domain.cluster.spec import ClusterSpec
+from dayfly.domain.security.principal import EVERYWHERE, Scope
 from dayfly.store.commands import MEMBER_STATES, Usage
 from dayfly.store.db import tables
 from dayfly.store.db.database import StorePart
-from dayfly.store.db.shared_queries import owner_expression
+from dayfly.store.db.shared_queries import in_scope, owner_expression
 from dayfly.store.db.tables import clusters, pools, templates
 from dayfly.store.db.types import DatabaseNow, UtcDateTime
 from dayfly.vocabulary import TemplatePhase
@@ -21,7 +22,7 @@ from dayfly.vocabulary import TemplatePhase
 
 class Statistics(StorePart):
     async def count_members(self) -> Mapping[tuple[str, str], int]:
-        """(pool's name, state) → members. Every pool has all of MEMBER_STATES."""
+        """(pool's id, state) → members. Every pool has all of MEMBER_STATES."""
         columns = clusters.c
         state = case(
             (columns.desired == Desired.ABSENT, "deleting"),
@@ -35,10 +36,10 @@ class Statistics(StorePart):
             .group_by(columns.pool_id, state)
         )
         async with self._database.read() as connection:
-            names = {row.id: row.name for row in await connection.execute(select(pools.c.id, pools.c.name))}
+            ids = set((await connection.execute(select(pools.c.id))).scalars())
             found = (await connection.execute(members)).all()
-        none = {(name, state): 0 for name in names.values() for state in MEMBER_STATES}
-        return none | {(names[row.pool_id], row.state): row.number for row in found if row.pool_id in names}
+        none = {(pool_id, state): 0 for pool_id in ids for state in MEMBER_STATES}
+        return none | {(row.pool_id, row.state): row.number for row in found if row.pool_id in ids}
 
     async def usage(self) -> tuple[Usage, ...]:
         """The numbers of clusters that are not deleted, by owner, purpose and phase."""
@@ -52,9 +53,10 @@ class Statistics(StorePart):
             for row in await self._rows(query.where(tables.LIVING).group_by(*grouped).order_by(*grouped))
         )
 
-    async def count_templates(self) -> Mapping[TemplatePhase, int]:
-        """How many templates there are in each phase but `retired`."""
-        query = select(templates.c.phase, func.count().label("number")).where(tables.RECORDED)
+    async def count_templates(self, scope: Scope = EVERYWHERE) -> Mapping[TemplatePhase, int]:
+        """How many templates there are in `scope`, in each phase but `retired`."""
+        visible = in_scope(templates.c.owner, scope)
+        query = select(templates.c.phase, func.count().label("number")).where(tables.RECORDED, *visible)
         rows = await self._rows(query.group_by(templates.c.phase))
         present = {TemplatePhase(row.phase): int(row.number) for row in rows}
         return {phase: present.get(phase, 0) for phase in TemplatePhase if phase is not TemplatePhase.RETIRED}

@@ -9,6 +9,7 @@ from sqlalchemy import select
 from dayfly.clock import BootClock, boot_time
 from dayfly.concurrency import uncancellable
 from dayfly.store.admission import Admission
+from dayfly.store.audit import AuditLog
 from dayfly.store.bake_leases import BakeLeases
 from dayfly.store.bakes import BakeQueries
 from dayfly.store.checkpoints import Checkpoints
@@ -27,10 +28,17 @@ from dayfly.store.idempotency_keys import IdempotencyKeys
 from dayfly.store.image_catalog import ImageCatalog
 from dayfly.store.image_use import ImageUses
 from dayfly.store.maintenance import Maintenance
-from dayfly.store.notify.commit_notifier import BAKES, EVENTS, QUEUE, WORK, Watch, request_topic
+from dayfly.store.notify.commit_notifier import BAKES, EVENTS, QUEUE, TOKENS, WEBHOOKS, WORK, Watch, request_topic
 from dayfly.store.pools import PoolQueries
+from dayfly.store.quotas import Quotas
+from dayfly.store.rebuilds import Rebuilds
 from dayfly.store.statistics import Statistics
+from dayfly.store.teams import Teams
 from dayfly.store.templates import TemplateQueries
+from dayfly.store.tokens import Tokens
+from dayfly.store.usage import UsageQueries
+from dayfly.store.webhook_leases import WebhookLeases
+from dayfly.store.webhooks import WebhookQueries
 
 
 class Store:
@@ -38,26 +46,34 @@ class Store:
 
     def __init__(self, database: Database, boot_clock: BootClock = boot_time) -> None:
         self._database = database
-        self.idempotency_keys = IdempotencyKeys(database)
-        self.clusters = ClusterQueries(database)
-        self.event_feed = EventFeed(database)
-        self.updates = ClusterUpdates(database)
-        self.lifecycle = LifecycleRequests(database)
-        self.admission = Admission(database)
         self.service_clock = ServiceClock(database, boot_clock)
+        self.idempotency_keys = IdempotencyKeys(database)
+        self.clusters = ClusterQueries(database, self.service_clock)
+        self.event_feed = EventFeed(database)
+        self.updates = ClusterUpdates(database, self.service_clock)
+        self.lifecycle = LifecycleRequests(database)
+        self.admission = Admission(database, self.service_clock)
         self.leases = Leases(database, self.service_clock)
-        self.status = StatusUpdates(database)
-        self.provisioning = ProvisioningStatus(database)
+        self.status = StatusUpdates(database, self.service_clock)
+        self.provisioning = ProvisioningStatus(database, self.service_clock)
         self.template_builds = TemplateBuilds(database)
         self.templates = TemplateQueries(database)
         self.checkpoints = Checkpoints(database)
         self.pools = PoolQueries(database)
         self.bakes = BakeQueries(database)
         self.bake_leases = BakeLeases(database)
+        self.rebuilds = Rebuilds(database)
+        self.quotas = Quotas(database)
+        self.webhooks = WebhookQueries(database)
+        self.webhook_leases = WebhookLeases(database)
         self.images = ImageCatalog(database)
         self.image_uses = ImageUses(database)
         self.statistics = Statistics(database)
+        self.usage = UsageQueries(database, self.service_clock)
+        self.audit = AuditLog(database)
         self.maintenance = Maintenance(database)
+        self.teams = Teams(database)
+        self.tokens = Tokens(database)
 
     @classmethod
     async def open(cls, url: str, *, migrating: bool = True) -> Store:
@@ -104,3 +120,11 @@ class Store:
     def watch_bakes(self) -> AbstractContextManager[Watch]:
         """As `watch`, for builders: a bake may be taken up."""
         return self._database.notifier.watch(BAKES)
+
+    def watch_tokens(self) -> AbstractContextManager[Watch]:
+        """As `watch`: a token was revoked."""
+        return self._database.notifier.watch(TOKENS)
+
+    def watch_webhooks(self) -> AbstractContextManager[Watch]:
+        """As `watch`, for deliverers: something may be sent to a webhook."""
+        return self._database.notifier.watch(WEBHOOKS)

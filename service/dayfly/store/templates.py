@@ -10,9 +10,11 @@ from sqlalchemy.exc import IntegrityError
 
 from dayfly.domain.cluster.model import Purpose
 from dayfly.domain.cluster.spec import ClusterSpec
+from dayfly.domain.security.principal import EVERYWHERE, Scope
 from dayfly.domain.security.secrets import ClusterSecrets
 from dayfly.domain.template import Template
 from dayfly.errors import Internal, NotFound
+from dayfly.store import quota_checks
 from dayfly.store.clusters.create import insert_cluster, own_cluster
 from dayfly.store.clusters.template_builds import remove_builders
 from dayfly.store.commands import IdempotencyKey
@@ -20,9 +22,11 @@ from dayfly.store.db import ids as names
 from dayfly.store.db import tables
 from dayfly.store.db.database import StorePart, Transaction
 from dayfly.store.db.mapping import template_from
+from dayfly.store.db.shared_queries import in_scope
 from dayfly.store.db.tables import clusters, template_secrets, templates
 from dayfly.store.idempotency_keys import record_use, require_new
 from dayfly.store.notify.commit_notifier import QUEUE
+from dayfly.store.quota_checks import saved_wants
 from dayfly.vocabulary import TemplatePhase
 
 _ATTEMPTS: Final = 5
@@ -49,12 +53,18 @@ _READY: Final = _TEMPLATES.where(
 
 class TemplateQueries(StorePart):
     async def create(
-        self, spec: ClusterSpec, owner: str, key: str, request_key: IdempotencyKey | None = None
+        self,
+        spec: ClusterSpec,
+        owner: str,
+        key: str,
+        request_key: IdempotencyKey | None = None,
+        *,
+        limited: bool = True,
     ) -> tuple[Template, bool]:
         """Queue a template of `spec` with the cluster that builds it: (template, whether it is new).
 
-        Where one of `key` (domain/template.template_key) is ready or being built, that one.
-        Raises CarriedOut, IdempotencyKeyReused.
+        Where one of `key` (domain/template.template_key) is ready or being built, that one. `limited`: by the quota.
+        Raises QuotaExceeded, CarriedOut, IdempotencyKeyReused.
         """
         for _ in range(_ATTEMPTS):
             try:
@@ -62,22 +72,28 @@ class TemplateQueries(StorePart):
                     await require_new(transaction, request_key)
                     serving = _TEMPLATES.where(tables.SERVING, templates.c.key == key)
                     row = (await transaction.execute(serving)).one_or_none()
+                    if row is None and limited:
+                        await quota_checks.require(transaction, owner, saved_wants(spec, templates=1))
                     found = await _insert(transaction, spec, owner, key) if row is None else template_from(row)
+                    transaction.concerns("template", found.id)
                     await record_use(transaction, request_key, resource_id=found.id)
                     return found, row is None
             except IntegrityError:
                 continue  # another transaction committed the same key: the next attempt finds it
         raise Internal(f"the template was not recorded: its key or id was taken in each of {_ATTEMPTS} attempts")
 
-    async def get(self, template_id: str) -> Template:
+    async def get(self, template_id: str, scope: Scope = EVERYWHERE) -> Template:
         """A retired one, too, while it is on record. Raises NotFound."""
-        if (row := await self._row(_TEMPLATES.where(templates.c.id == template_id))) is None:
+        visible = in_scope(templates.c.owner, scope)
+        if (row := await self._row(_TEMPLATES.where(templates.c.id == template_id, *visible))) is None:
             raise NotFound(f"no template {template_id}")
         return template_from(row)
 
-    async def list(self, *, owner: str | None = None, retired: bool = False) -> tuple[Template, ...]:
-        """Those of `owner` (None: of all), newest first; retired ones only with `retired`."""
-        query = _ALL if retired else _NOT_RETIRED
+    async def list(
+        self, *, owner: str | None = None, retired: bool = False, scope: Scope = EVERYWHERE
+    ) -> tuple[Template, ...]:
+        """Those in `scope` and of `owner` (None: of all), newest first; retired ones only with `retired`."""
+        query = (_ALL if retired else _NOT_RETIRED).where(*in_scope(templates.c.owner, scope))
         if owner is not None:
             query = query.where(templates.c.owner == owner)
         return tuple(map(template_from, await self._rows(query)))
@@ -120,6 +136,7 @@ class TemplateQueries(StorePart):
                     await remove_builders(transaction, template_id)
                 retired = update(templates).where(same).values(phase=TemplatePhase.RETIRING)
                 if (await transaction.execute(retired)).rowcount:
+                    transaction.concerns("template", template_id)
                     transaction.wake(QUEUE)
                     row = await transaction.execute(_TEMPLATES.where(templates.c.id == template_id))
                     return template_from(row.one())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from dayfly.domain.cluster.model import Endpoint
 from dayfly.domain.cluster.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_TEMPLATE, saved_volume, volume_owner
@@ -164,6 +165,13 @@ class FakeEngine(FakeHost):
         await self._enter("read_file")
         container = self.containers.get(name)
         return container.files.get(path, b"")[-tail_bytes:] if container else b""
+
+    async def copy_out(self, name: str, path: str, folder: Path) -> None:
+        await self._enter("copy_out")
+        container = self.containers.get(name)
+        if container is None or path not in container.files:
+            raise ContainerRemoved(f"copying {path} out of {name}: the container or the file does not exist")
+        (folder / Path(path).name).write_bytes(container.files[path])
 
     async def endpoints(self, cluster_id: str) -> Mapping[int, Endpoint]:
         await self._enter("endpoints")

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 
@@ -97,6 +98,31 @@ async def test_a_file_can_be_read_after_the_end(engine: ContainerEngine, net: Co
     assert await engine.read_file(net.name, "/var/log/dayfly/console.log", tail_bytes=5) == b"words"
     assert await engine.read_file(net.name, "/not/there", tail_bytes=5) == b""
     assert await engine.read_file("dayfly-none-net", "/etc/x", tail_bytes=5) == b""
+
+
+async def test_a_file_is_copied_out_whether_the_container_runs_or_not(
+    engine: ContainerEngine, net: ContainerSpec, tmp_path: Path
+) -> None:
+    content = bytes(range(256)) * 4096
+    await engine.ensure(net, [File("/dayfly/disk.qcow2", content)])
+    for folder in (tmp_path / "runs", tmp_path / "stopped"):
+        folder.mkdir()
+        await engine.copy_out(net.name, "/dayfly/disk.qcow2", folder)
+        assert names(folder) == ["disk.qcow2"]
+        assert (folder / "disk.qcow2").read_bytes() == content
+        await engine.stop(net.name)
+
+
+async def test_what_is_not_there_is_not_copied_out(engine: ContainerEngine, net: ContainerSpec, tmp_path: Path) -> None:
+    await engine.ensure(net)
+    for name, path in ((net.name, "/not/there"), ("dayfly-none-net", "/etc/x")):
+        with pytest.raises(ContainerRemoved, match="does not exist"):
+            await engine.copy_out(name, path, tmp_path)
+    assert names(tmp_path) == []
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 async def test_a_stopped_container_is_kept_and_started_again(

@@ -9,9 +9,10 @@ import pytest
 
 from dayfly.cli import bake_process
 from dayfly.domain.bake import BakeOrder
+from dayfly.domain.scheduling.resources import Resources
 from dayfly.errors import BakeFailed
-from dayfly.images.bake_process import order_line
-from dayfly.images.container_bake import error_line, progress_line, result_line
+from dayfly.images.bake_process import ROOM, order_line
+from dayfly.images.container_bake import error_line, progress_line, result_line, room_line
 from dayfly.images.progress import Progress
 from dayfly.images.recipe import Recipe, load_recipe
 from tests.support.bake_program import BakeProgram
@@ -44,8 +45,42 @@ def test_the_order_is_baked(
     assert program.run(bake) == 0
     assert capsys.readouterr().out.splitlines() == [progress_line(RUNNING), result_line("sha256:1")]
     recipe = load_recipe("k8s-debian")
-    wanted = recipe.model_copy(update={"vars": {**recipe.vars, "kubernetes_version": "v9"}})
-    assert asked == [(wanted, "file:/srv/debian")]
+    [(asked_recipe, mirror)] = asked
+    assert asked_recipe.vars == {**recipe.vars, "kubernetes_version": "v9"}
+    assert mirror == "file:/srv/debian"
+
+
+@pytest.mark.parametrize(("version", "takes"), [("v9", False), ("v1.20.2", True)])
+def test_variables_do_not_take_the_name(program: Program, version: str, takes: bool) -> None:
+    asked: list[bool] = []
+
+    async def bake(_: Recipe, **more: Any) -> str:
+        asked.append(more["takes_name"])
+        return "sha256:1"
+
+    program.order(BakeOrder("k8s-debian", {"kubernetes_version": version}))
+    assert program.run(bake) == 0
+    assert asked == [takes]
+
+
+def test_a_verification_waits_for_the_answer_of_its_builder(
+    program: Program, capsys: pytest.CaptureFixture[str]
+) -> None:
+    needs, done = Resources(2, 2048, 10), list[object]()
+
+    async def bake(_: Recipe, **more: Any) -> str:
+        waiting = asyncio.create_task(more["room"](needs))
+        await asyncio.wait({waiting}, timeout=0.2)
+        assert not waiting.done()
+        program.write(ROOM)
+        await waiting
+        done.append(more["verify"].keywords)
+        return "sha256:1"
+
+    program.order(BakeOrder("k8s-debian-conformance", conformance=("a",)))
+    assert program.run(bake) == 0
+    assert capsys.readouterr().out.splitlines() == [room_line(needs), result_line("sha256:1")]
+    assert done == [{"conformance": ("a",)}]
 
 
 def test_a_failure_is_a_line(program: Program, capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,7 +44,7 @@ class Bakes:
 
     @asynccontextmanager
     async def _open(self, settings: Settings) -> AsyncIterator[object]:
-        yield SimpleNamespace(settings=settings, images=FakeImages(), verify=None)
+        yield SimpleNamespace(settings=settings, images=FakeImages(), verify=None, machine_host=None)
 
     async def _is_baked(self, *_: object) -> bool:
         return self.baked

@@ -7,7 +7,8 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -148,3 +149,53 @@ def test_a_planned_restart_breaks_no_wait(service: Service) -> None:
     service.start("serve")
     threads[1].join(60)
     assert [cluster.phase for cluster in waited] == ["ready"]
+
+
+ISSUER = """
+[[issuers]]
+name = "people"
+url = "https://issuer.example"
+audience = "client"
+client_id = "client"
+"""
+
+
+def test_a_wrong_file_of_oidc_rules_ends_the_service_before_anything_begins(service: Service) -> None:
+    rules = service.folder / "oidc.toml"
+    rules.write_text(ISSUER.replace("https:", "http:"))
+    service.environment = {**service.environment, "DAYFLY_OIDC_FILE": str(rules)}
+    ended = service.cli("serve", timeout=REFUSED_SECONDS)
+    assert ended.returncode == 2
+    [line] = ended.stderr.splitlines()
+    assert line.startswith(
+        f"error [oidc_file_invalid]: {rules}: issuer 1 (people): 'http://issuer.example' is no https"
+    )
+
+
+def test_changed_oidc_rules_need_no_restart(service: Service) -> None:
+    rules = service.folder / "oidc.toml"
+    rules.write_text(ISSUER)
+    first = service.start("serve", oidc_file=str(rules))
+    wait_until_it_answers(service)
+
+    def issuers() -> list[str]:
+        return [one["name"] for one in httpx.get(f"{service.url}/v1/login").json()["issuers"]]
+
+    assert issuers() == ["people"]
+    rules.write_text(ISSUER + ISSUER)
+    until(lambda: "the former rules stay in force" in first.log.read_text(), also=issuers)
+    assert issuers() == ["people"]
+    assert "two issuers have the name people" in first.log.read_text()
+    rules.write_text(ISSUER.replace('"people"', '"staff"'))
+    until(lambda: issuers() == ["staff"])
+
+
+def until(holds: Callable[[], bool], also: Callable[[], object] = lambda: None) -> None:
+    """Returns once it holds, and fails after some seconds; calls `also` before each look."""
+    end = time.monotonic() + 20
+    while True:
+        also()
+        if holds():
+            return
+        assert time.monotonic() < end
+        time.sleep(0.2)

@@ -16,11 +16,15 @@ from tests.support.unasync import CLIENT, synchronous
 def test_the_synchronous_client_is_what_the_asynchronous_one_makes() -> None:
     generated = synchronous()
     assert {path.name for path in generated} == {
+        "sync_access.py",
+        "sync_accounting.py",
         "sync_bakes.py",
         "sync_client.py",
         "sync_clusters.py",
         "sync_connection.py",
+        "sync_quotas.py",
         "sync_waits.py",
+        "sync_webhooks.py",
     }
     different = [path.name for path, content in generated.items() if path.read_text() != content]
     assert different == [], "run: python -m tests.support.unasync"

@@ -161,6 +161,15 @@ def test_a_cluster_that_is_not_fit_is_prepared_again_once(make_end_to_end: MakeE
     assert ALL[2] not in run.record.results
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_specs_that_wait_behind_an_unfit_cluster_run_on_the_prepared_one(
+    make_end_to_end: MakeEndToEnd, jobs: int
+) -> None:
+    run = Run(make_end_to_end({**dict.fromkeys(ALL, "pass"), ALL[0]: "unfit once"}))
+    assert run(jobs=jobs)
+    assert len(run.prepared) == 2
+
+
 def test_failures_beside_others_are_no_reason_to_give_a_cluster_up(make_end_to_end: MakeEndToEnd) -> None:
     run = Run(make_end_to_end({ALL[0]: "fail once", ALL[1]: "unfit once"}))
     assert run(ALL[:2], jobs=2)

@@ -135,6 +135,9 @@ def test_the_service_under_trial_has_the_hosts_settings_and_a_state_of_its_own(t
         database_url="postgresql+asyncpg://somewhere/dayfly",
         default_ttl_seconds=60,
         template_auto=True,
+        tls="files",
+        tls_certificate=tmp_path / "server.pem",
+        tls_key=tmp_path / "server.key",
     )
     own = trial_settings(operator, tmp_path)
     for name in ("docker_host", "accelerator", "publish_address", "port_range", "boot_limit_seconds"):
@@ -143,5 +146,6 @@ def test_the_service_under_trial_has_the_hosts_settings_and_a_state_of_its_own(t
     assert own.instance.startswith("lab.doctor-")
     assert own.instance != trial_settings(operator, tmp_path).instance
     assert (own.listen_address, own.default_ttl_seconds, own.template_auto) == ("127.0.0.1", None, False)
+    assert (own.tls, own.tls_certificate, own.tls_key) == ("off", None, None), "trials speak plain HTTP on loopback"
     assert own.listen_port not in {0, operator.listen_port}
     assert Settings(**own.model_dump(mode="json")) == own, "as the process is given them"

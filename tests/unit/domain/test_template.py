@@ -109,7 +109,7 @@ def made(spec: ClusterSpec, owner: str = "me", phase: TemplatePhase = TemplatePh
             replace(made(make_spec()), key=key(make_spec(), accelerator="kvm")),
             "template aaaaaaaaaaaa was saved on another processor",
         ),
-        (made(make_spec(), owner="you"), "the template of its image and shape belongs to another owner than me"),
+        (made(make_spec(), owner="you"), "owner me has no template of image bare"),
         (made(make_spec(image_id="sha256:2")), "template aaaaaaaaaaaa is of another build of its image"),
         (made(make_spec(workers=1)), "template aaaaaaaaaaaa is of a control plane and 1 worker, not 0"),
         (made(make_spec(workers=2)), "template aaaaaaaaaaaa is of a control plane and 2 workers, not 0"),

@@ -13,15 +13,24 @@ import pytest
 
 from dayfly import assets
 from dayfly.domain.bake_addresses import BakeAddresses
-from dayfly.domain.cluster.naming import LABEL_IMAGE
-from dayfly.domain.image import ImageManifest
-from dayfly.errors import BakeFailed, DiskFull, EngineRefused, EngineUnavailable, ImageBroken, InvalidRequest
+from dayfly.domain.cluster.naming import LABEL_CONTENTS, LABEL_IMAGE
+from dayfly.domain.image import ImageContents, ImageManifest, read_contents
+from dayfly.domain.scheduling.resources import CLUSTER_OVERHEAD_MIB, NODE_OVERHEAD_MIB, Resources
+from dayfly.errors import (
+    BakeFailed,
+    ConformanceFailed,
+    DiskFull,
+    EngineRefused,
+    EngineUnavailable,
+    ImageBroken,
+    InvalidRequest,
+)
 from dayfly.images import bake as module
 from dayfly.images.apt import Source, Sources
 from dayfly.images.disk import FILES
 from dayfly.images.plan import make_plan
 from dayfly.images.progress import OnLine, Progress
-from dayfly.images.recipe import Recipe
+from dayfly.images.recipe import Recipe, load_recipe
 from dayfly.testing.fakes import FakeImages
 from tests.support.clock import FakeClock
 
@@ -47,7 +56,7 @@ class Kitchen:
         self.waiting = asyncio.Event()
         """A phase waits for another bake."""
 
-    async def bake(self, recipe: str = "bare", addresses: BakeAddresses | None = None) -> str:
+    async def bake(self, recipe: str | Recipe = "bare", addresses: BakeAddresses | None = None, **options: Any) -> str:
         return await module.bake(
             recipe,
             images=self.images,
@@ -57,6 +66,7 @@ class Kitchen:
             verify=self.verify,
             clock=FakeClock(),
             addresses=addresses,
+            **options,
         )
 
     def report(self, progress: Progress) -> None:
@@ -78,10 +88,13 @@ class Kitchen:
         await self.step("node")
         assert marks(base) == {"base"}
         mark(target / "rootfs", "node")
+        status = target / "rootfs/var/lib/dpkg/status"
+        status.parent.mkdir(parents=True)
+        status.write_text("Package: zlib1g\nStatus: install ok installed\nVersion: 1:1.2\n")
 
     async def disk(self, rootfs: Path, target: Path, **_: Any) -> None:
         await self.step("disk")
-        assert marks(rootfs) == {"node"}
+        assert marks(rootfs) == {"node", "var"}
         for name in FILES:
             mark(target, name)
 
@@ -136,6 +149,9 @@ async def test_a_verified_image_gets_its_names_and_its_manifest(kitchen: Kitchen
     assert image.id == image_id
     manifest = ImageManifest.model_validate_json(image.labels[LABEL_IMAGE])
     assert manifest.digest == DIGEST
+    contents = read_contents(image.labels[LABEL_CONTENTS], manifest)
+    packages = {"zlib1g": "1:1.2"}
+    assert contents == ImageContents(digest=DIGEST, base="debian-12", packages=packages, inputs=DIGEST)
     assert kitchen.verified == [(image_id, manifest)]
     assert sorted(kitchen.made) == ["base", "disk", "node", "toolbox", "verify"]
     assert kitchen.states("verify") == ["running", "done"]
@@ -261,6 +277,74 @@ async def test_of_former_images_the_newest_stays_and_whatever_is_in_use(kitchen:
     kitchen.images.fail_next("remove", EngineRefused("a container is using it"))
     await kitchen.bake()
     assert kitchen.references() == kept | {newer}
+
+
+async def test_a_former_image_with_another_name_keeps_all_of_its_names(kitchen: Kitchen) -> None:
+    names = ("dayfly/bare:latest", "dayfly/in-use:default-0123456789ab", "dayfly/bare:promoted-0123456789ab")
+    baked = [f"dayfly/bare:{letter * 12}" for letter in "abc"]
+    for reference, name in zip(baked, names, strict=True):
+        image = kitchen.images.add_node_image(reference, reference)
+        await kitchen.images.tag(image.id, name)
+    for number in range(3):
+        kitchen.images.add_node_image(f"dayfly/bare:{number:012d}", f"{number}")
+    await kitchen.bake(takes_name=False)
+    assert kitchen.references() == {*baked, *names, "dayfly/bare:000000000002", FINAL}
+
+
+async def test_a_rebuild_makes_all_anew_but_the_toolbox_and_says_of_which_state_it_is(kitchen: Kitchen) -> None:
+    image_id = await kitchen.bake()
+    kitchen.made.clear()
+    rebuilt = await kitchen.bake(takes_name=False, state="a")
+    assert sorted(kitchen.made) == ["base", "disk", "node", "verify"]
+    assert (await kitchen.images.inspect(LATEST)).id == image_id
+    found = {}
+    for one in (image_id, rebuilt):
+        labels = kitchen.images.stored[one].labels
+        manifest = ImageManifest.model_validate_json(labels[LABEL_IMAGE])
+        contents = read_contents(labels[LABEL_CONTENTS], manifest)
+        assert contents is not None
+        found[one] = (contents.inputs, contents.state, contents.variant)
+    assert found == {image_id: (DIGEST, "", False), rebuilt: (DIGEST, "a", False)}
+    kitchen.made.clear()
+    assert await kitchen.bake(takes_name=False, state="a") == rebuilt
+    assert kitchen.made == []
+
+
+async def test_a_bake_that_does_not_take_the_name_leaves_it_where_it_is(kitchen: Kitchen) -> None:
+    image_id = await kitchen.bake()
+    other = load_recipe("bare").model_copy(update={"vars": {"one": 1}})
+    variant = await kitchen.bake(other, takes_name=False)
+    assert variant != image_id
+    digest = make_plan(other, assets.provisioning()).keys.image
+    assert kitchen.references() == {FINAL, LATEST, f"dayfly/bare:{digest[:12]}"}
+    assert (await kitchen.images.inspect(LATEST)).id == image_id
+    assert '"variant":true' in kitchen.images.stored[variant].labels[LABEL_CONTENTS]
+    assert await kitchen.bake(other, takes_name=False) == variant, "it exists already"
+    assert (await kitchen.images.inspect(LATEST)).id == image_id
+
+
+async def test_a_verification_asks_for_the_room_of_its_cluster(kitchen: Kitchen) -> None:
+    asked: list[Resources] = []
+
+    async def room(needs: Resources) -> None:
+        assert "verify" not in kitchen.made
+        asked.append(needs)
+
+    await kitchen.bake(room=room)
+    assert asked == [Resources(1, 512 + NODE_OVERHEAD_MIB + CLUSTER_OVERHEAD_MIB, 8)]
+    await kitchen.bake(room=room)
+    assert len(asked) == 1, "an image that exists is not verified again"
+
+
+async def test_with_a_conformance_list_an_image_that_exists_is_verified_again(kitchen: Kitchen) -> None:
+    image_id = await kitchen.bake()
+    kitchen.fail["verify"] = ConformanceFailed("1 of 2 conformance specs failed", evidence={"failed": "one"})
+    with pytest.raises(ConformanceFailed, match="phase verify: 1 of 2") as caught:
+        await kitchen.bake(conformance=())
+    assert caught.value.evidence == {"failed": "one"}
+    assert kitchen.references() == {FINAL, LATEST}, "the image stays"
+    assert await kitchen.bake(conformance=()) == image_id
+    assert [one[0] for one in kitchen.verified] == [image_id, image_id]
 
 
 async def test_the_addresses_of_a_bake_reach_its_play_and_stay_nowhere(

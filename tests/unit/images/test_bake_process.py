@@ -6,15 +6,17 @@ import asyncio
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dayfly.domain.bake import BakedImage, BakeOrder
 from dayfly.domain.image import ImageManifest
+from dayfly.domain.scheduling.resources import Resources
 from dayfly.errors import BakeFailed, DiskFull, NotANodeImage, NotFound
-from dayfly.images.bake_process import bake_command, bake_in_process, order_from, order_line
-from dayfly.images.container_bake import error_line, progress_line, result_line
+from dayfly.images.bake_process import ROOM, bake_command, bake_in_process, order_from, order_line
+from dayfly.images.container_bake import error_line, progress_line, result_line, room_line
 from dayfly.images.process import SANDBOX
 from dayfly.images.progress import Progress
 from dayfly.testing.fake_images import FakeImages
@@ -42,7 +44,9 @@ def printing(*lines: str) -> str:
 
 
 def test_an_order_is_a_line() -> None:
-    assert order_from(order_line(ORDER)) == ORDER
+    for conformance in (None, (), ("a", "b")):
+        order = replace(ORDER, conformance=conformance)
+        assert order_from(order_line(order)) == order
     assert order_line(ORDER).count(b"\n") == 1
 
 
@@ -74,6 +78,21 @@ async def test_an_image_that_is_none_is_refused(images: FakeImages) -> None:
     plain = images.add("dayfly/bare:latest")
     with pytest.raises(NotANodeImage):
         await run(printing(result_line(plain.id)), images)
+
+
+async def test_the_process_waits_for_room_of_its_builder(images: FakeImages) -> None:
+    image = images.add_node_image("dayfly/bare:latest", MANIFEST.model_dump_json())
+    needs, asked = Resources(2, 2048, 10), list[Resources]()
+
+    async def room(wanted: Resources) -> None:
+        asked.append(wanted)
+
+    program = READ + printing(room_line(needs)) + f"assert sys.stdin.readline().encode() == {ROOM!r}\n"
+    command = (sys.executable, "-c", program + printing(result_line(image.id)))
+    for given in (room, None):
+        made = await bake_in_process(ORDER, print, images=images, room=given, command=command, clean_up_seconds=10)
+        assert made.id == image.id
+    assert asked == [needs]
 
 
 async def test_a_program_that_does_not_exist_fails(images: FakeImages) -> None:

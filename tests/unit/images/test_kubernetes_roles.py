@@ -21,7 +21,10 @@ from tests.support.rendered_roles import FAMILIES, ROLES, render
 
 LINES = load_versions(assets.provisioning() / "kubernetes" / "versions.yaml").versions
 PROFILES = ("normal", "emulated")
-PLAYS = sorted((assets.provisioning() / "ansible").glob("*.yaml"))
+PLAYS = [
+    *sorted((assets.provisioning() / "ansible").glob("*.yaml")),
+    *(assets.provisioning() / "cloud" / f"{name}.yaml" for name in ("before", "after")),
+]
 
 GONE = (
     "--pod-infra-container-image",
@@ -255,7 +258,7 @@ def test_each_play_and_its_roles_have_valid_syntax(play: Path, tmp_path: Path) -
         env={
             "PATH": "/usr/bin:/bin",
             "LC_ALL": "C.UTF-8",
-            "ANSIBLE_CONFIG": str(play.with_name("ansible.cfg")),
+            "ANSIBLE_CONFIG": str(assets.provisioning() / "ansible" / "ansible.cfg"),
             "ANSIBLE_HOME": str(tmp_path),
             "PYTHONDONTWRITEBYTECODE": "1",
         },

@@ -13,8 +13,8 @@ import yaml
 
 from dayfly import assets
 from dayfly.domain.bake_addresses import BakeAddresses
-from dayfly.domain.cluster.naming import LABEL_IMAGE
-from dayfly.domain.image import ImageManifest
+from dayfly.domain.cluster.naming import LABEL_CONTENTS, LABEL_IMAGE
+from dayfly.domain.image import ImageContents, ImageManifest, read_contents
 from dayfly.errors import BakeFailed, ImageBroken, ImageMissing, InvalidRequest, NotANodeImage
 from dayfly.images import bake as module
 from dayfly.images import layer_bake
@@ -87,6 +87,9 @@ class Kitchen:
 
     async def layer_rootfs(self, recipe: object, below: Path, target: Path, **_: Any) -> Path:
         await self.step("layer")
+        status = target / "rootfs/var/lib/dpkg/status"
+        status.parent.mkdir(parents=True)
+        status.write_text("Package: jq\nStatus: install ok installed\nVersion: 1.6\n")
         return target / "rootfs"
 
     async def layer_disk(self, below: Path, extracted: Path, rootfs: Path, target: Path, *, work: Path) -> None:
@@ -147,6 +150,10 @@ async def test_a_layer_is_the_image_below_and_one_more_file(kitchen: Kitchen) ->
     assert manifest.worker == below.worker.model_copy(update={"memory_mib": 768})
     assert [one.recipe for _, one in kitchen.verified] == ["bare", "one", "two"]
     assert "parents" not in below.model_dump()
+    label = (await kitchen.images.inspect(layer)).labels[LABEL_CONTENTS]
+    assert read_contents(label, manifest) == ImageContents(
+        digest=keys["two"], base="debian-12", packages={"jq": "1.6"}, inputs=keys["two"]
+    )
 
 
 async def test_every_image_below_gets_its_names_and_reports_its_phases(kitchen: Kitchen) -> None:

@@ -11,7 +11,7 @@ import pytest
 from dayfly import assets
 from dayfly.domain.bake import BakeOrder
 from dayfly.errors import BadName, InvalidRequest, NotFound
-from dayfly.images.orders import check_order, check_variables, ordered_recipe
+from dayfly.images.orders import check_order, check_variables, ordered_recipe, takes_name
 from dayfly.images.plan import make_plan
 from dayfly.images.recipe import Recipe, load_recipe
 
@@ -114,6 +114,58 @@ async def test_definitions_are_recipes() -> None:
     assert recipe.packages == (*parent.packages, "tcpdump")
     assert recipe.vars == {**parent.vars, "kubernetes_version": "v1.20.4"}
     assert make_plan(recipe, ROOT).keys.artifacts == make_plan(parent, ROOT).keys.artifacts
+
+
+def test_what_a_definition_changes_has_places_of_its_own_in_the_cache() -> None:
+    """A server's recipe keeps two results of each part: those of others must not count."""
+    parent = load_recipe("k8s-debian")
+    same = ordered_recipe(extended())
+    assert {same.cache_name(part) for part in (*parent.artifacts, "base")} == {
+        parent.cache_name(part) for part in (*parent.artifacts, "base")
+    }
+    # The artifact `images` needs `binaries`, so it is another one, too.
+    other = ordered_recipe(extended(artifacts={"binaries": {"environment": {"KUBERNETES_VERSION": "v1.20.4"}}}))
+    found = {part: other.cache_name(part) for part in (*parent.artifacts, "base")}
+    assert found == {
+        "binaries": "mine.binaries",
+        "images": "mine.images",
+        "programs": "k8s-debian.programs",
+        "base": "k8s-debian.base",
+    }
+
+
+def test_variables_leave_the_name_and_the_cache_to_the_recipe() -> None:
+    parent = load_recipe("k8s-debian")
+    own = BakeOrder("k8s-debian", {"kubernetes_version": "v1.20.2"})
+    assert takes_name(own)
+    assert ordered_recipe(own).cache_name("node") == "k8s-debian.node"
+    other = BakeOrder("k8s-debian", {"kubernetes_version": "v1.20.3"})
+    assert not takes_name(other)
+    recipe = ordered_recipe(other)
+    assert {recipe.cache_name(part) for part in ("node", "disk")}.isdisjoint(
+        {parent.cache_name(part) for part in ("node", "disk")}
+    )
+    assert {part: recipe.cache_name(part) for part in parent.artifacts} == {
+        part: parent.cache_name(part) for part in parent.artifacts
+    }
+    assert takes_name(BakeOrder("k8s-debian"))
+    assert takes_name(extended(vars={"kubernetes_version": "v1.20.3"})), "a definition has a name of its own"
+
+
+def test_a_rebuild_leaves_the_name_and_the_cache_to_the_recipe() -> None:
+    order = BakeOrder("k8s-debian", state="a")
+    assert not takes_name(order)
+    recipe, parent = ordered_recipe(order), load_recipe("k8s-debian")
+    parts = ("base", "node", "disk", *parent.artifacts)
+    assert {recipe.cache_name(part) for part in parts} == {f"k8s-debian.{part}.rebuild" for part in parts}
+    assert keys(recipe) == keys(parent)
+
+
+async def test_a_conformance_list_needs_an_image_with_tests() -> None:
+    await check_order(BakeOrder("k8s-debian-conformance", conformance=()))
+    for order in (BakeOrder("bare", conformance=()), BakeOrder("k8s-debian", conformance=("x",))):
+        with pytest.raises(InvalidRequest, match="have no conformance tests"):
+            await check_order(order)
 
 
 async def test_a_definition_can_be_a_layer() -> None:

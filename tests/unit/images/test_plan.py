@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dayfly import assets
+from dayfly.errors import InvalidRequest
 from dayfly.images.plan import Keys, make_plan
 
 ALL = {"toolbox", "base", "artifacts", "node", "disk", "image"}
@@ -93,3 +94,21 @@ def test_artifacts_come_in_an_order_in_which_needs_are_made_first(root: Path) ->
 
 def differing(before: Keys, after: Keys) -> set[str]:
     return {name for name in ALL if getattr(before, name) != getattr(after, name)}
+
+
+def test_a_rebuild_takes_nothing_that_was_fetched_before_but_the_toolbox(root: Path) -> None:
+    plain, first, second = (make_plan("full", root, state=state) for state in ("", "a", "b"))
+    keys = [plain.keys, first.keys, second.keys]
+    assert len({one.toolbox for one in keys}) == 1
+    for name in ALL - {"toolbox"}:
+        found = [str(getattr(one, name)) for one in keys]
+        assert len(set(found)) == 3, name
+    artifacts = [one.artifacts[name] for one in keys for name in ("one", "two")]
+    assert len(set(artifacts)) == 6
+    assert {one.inputs for one in (plain, first, second)} == {plain.keys.image}
+    assert make_plan("full", root, state="a").keys == first.keys
+
+
+def test_a_layer_has_no_rebuild(root: Path) -> None:
+    with pytest.raises(InvalidRequest, match="is a layer"):
+        make_plan("bare-writeboost", root, state="a")

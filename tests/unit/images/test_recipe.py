@@ -61,7 +61,7 @@ def provisioning(tmp_path: Path) -> Path:
         ("playbook: ansible/gone.yaml", "gone.yaml"),
         ("finish: [kubernetes/gone]", "kubernetes/gone"),
         ("base: fedora", "debian-12"),
-        ("base: fedora-44-cloud", "is a cloud image"),
+        ("base: opensuse-tumbleweed-cloud", "the roles know the families apt and dnf, not zypper"),
         ("name: [", "expected"),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -130,6 +132,17 @@ async def test_a_machine_that_ended_is_started_again_from_its_own_disk() -> None
     assert (again.starts, again.files[qemu_cmdline.OVERLAY]) == (2, b"the caller's")
     assert qemu_cmdline.SEED_FILE in again.files
     assert lab.ssh.forgotten == [lab.ssh_port], "a connection to the earlier boot would only stay silent"
+
+
+async def test_an_emulated_guest_with_control_groups_of_version_1_keeps_its_kernels_code() -> None:
+    lab = Lab()
+    manifest = SPEC.manifest.model_copy(update={"kernel_arguments": ("systemd.unified_cgroup_hierarchy=0",)})
+    lab.context = replace(lab.context, cluster=make_cluster(SPEC.model_copy(update={"manifest": manifest})))
+    await lab.sandbox()
+    await Boot().apply(lab.context)
+    seed = io.BytesIO(lab.engine.containers[lab.node].files[qemu_cmdline.SEED_FILE])
+    with tarfile.open(fileobj=seed) as tar:
+        assert "etc/tmpfiles.d/dayfly-patched-code.conf" in tar.getnames()
 
 
 @pytest.mark.parametrize("was_ready", [True, False])

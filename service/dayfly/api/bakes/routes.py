@@ -10,11 +10,13 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
-from dayfly.api.bakes.presenter import show_bake, show_summary
+from dayfly.api.bakes.presenter import Records, show_bake, show_summary
 from dayfly.api.dependencies import ApiServices, Services, require_caller
 from dayfly.api.idempotency import KeyHeader, key_of, replayed
 from dayfly.api.long_poll import MAX_SECONDS, hold
+from dayfly.api.ownership import owned
 from dayfly.api.parameters import Timeout
+from dayfly.api.principals import Caller
 from dayfly.domain import bake as domain
 from dayfly.errors import BakesOff, NotFound
 from dayfly.schemas.bakes import (
@@ -36,10 +38,20 @@ _ID: Final = re.compile(r"[a-z0-9]{1,40}")
 _MAX_ID: Final = 2**63 - 1
 
 
-async def _bake(services: Services, bake: Annotated[str, Path(description="A bake's id.")]) -> domain.Bake:
+async def _bake(
+    services: Services, caller: Caller, bake: Annotated[str, Path(description="A bake's id.")]
+) -> domain.Bake:
     if not _ID.fullmatch(bake):
         raise NotFound("no bake has this id: it is not a valid id")
-    return await services.store.bakes.get(bake)
+    return await services.store.bakes.get(bake, caller.scope)
+
+
+async def _show(services: ApiServices, bake: domain.Bake) -> Bake:
+    return show_bake(bake, await _records(services, bake))
+
+
+async def _records(services: ApiServices, *bakes: domain.Bake) -> Records:
+    return await services.store.images.records_of({bake.image.id for bake in bakes if bake.image is not None})
 
 
 TheBake = Annotated[domain.Bake, Depends(_bake)]
@@ -61,16 +73,18 @@ async def create_bake(
     wanted: BakeRequest,
     response: Response,
     services: Services,
+    caller: Caller,
     idempotency_key: KeyHeader = None,
 ) -> Bake:
     """Request a node image: a bake of a recipe. Wait with `GET /v1/bakes/{bake}?wait=ended`.
 
     The image is built, verified by a cluster of one node, and then gets the names `dayfly/RECIPE:latest` and
-    `dayfly/RECIPE:DIGEST`. An image with the same inputs is not built again; a retired one gets the names, and stays
-    retired until it is promoted. 409 `bakes_off` where the server bakes
-    no images over HTTP (`DAYFLY_BAKES`).
+    `dayfly/RECIPE:DIGEST`; with variables that change the recipe's values, the second alone. An image with the same
+    inputs is not built again; a retired one gets the names, and stays retired until it is promoted. 409 `bakes_off`
+    where the server bakes no images over HTTP (`DAYFLY_BAKES`).
     """
-    key = key_of(idempotency_key, wanted, wanted.owner)
+    wanted = await owned(wanted, caller, services)
+    key = key_of(idempotency_key, wanted, caller, wanted.owner)
     try:
         await services.store.idempotency_keys.require_new(key)
         order = _order(wanted, services)
@@ -80,15 +94,17 @@ async def create_bake(
     except CarriedOut as first:
         made = await replayed(response, services.store.bakes.get(str(first.use.resource_id)))
     response.headers["Location"] = f"/v1/bakes/{made.id}"
-    return show_bake(made)
+    return await _show(services, made)
 
 
 def _order(wanted: BakeRequest, services: ApiServices) -> domain.BakeOrder:
     if services.settings.bakes == "off":
         raise BakesOff("this server bakes no images over HTTP: its operator sets DAYFLY_BAKES")
+    specs = wanted.conformance if wanted.readiness == "conformance" else None
     if wanted.definition is not None:
-        return domain.BakeOrder(str(wanted.definition.get("name", "")), definition=wanted.definition)
-    return domain.BakeOrder(wanted.recipe or "", variables=wanted.variables)
+        name = str(wanted.definition.get("name", ""))
+        return domain.BakeOrder(name, definition=wanted.definition, conformance=specs)
+    return domain.BakeOrder(wanted.recipe or "", variables=wanted.variables, conformance=specs)
 
 
 @router.get(
@@ -104,6 +120,7 @@ async def list_bakes(
     request: Request,
     response: Response,
     services: Services,
+    caller: Caller,
     phase: Annotated[
         list[BakePhase], Query(max_length=len(BakePhase), description="Any of the given phases. Default: all.")
     ] = [],  # noqa: B006
@@ -113,11 +130,14 @@ async def list_bakes(
     cursor: Annotated[str | None, Query(max_length=200, pattern=r"^[\x21-\x7e]+$")] = None,
 ) -> BakeList:
     """List bakes, newest first."""
-    page = await services.store.bakes.list(phases=phase, recipe=recipe, owner=owner, limit=limit, cursor=cursor)
+    page = await services.store.bakes.list(
+        phases=phase, recipe=recipe, owner=owner, scope=caller.scope, limit=limit, cursor=cursor
+    )
     if page.next_cursor is not None:
         following = request.url.include_query_params(cursor=page.next_cursor)
         response.headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
-    return BakeList(bakes=tuple(map(show_summary, page.bakes)), next_cursor=page.next_cursor)
+    records = await _records(services, *page.bakes)
+    return BakeList(bakes=tuple(show_summary(one, records) for one in page.bakes), next_cursor=page.next_cursor)
 
 
 @router.get("/v1/bakes/{bake}", operation_id="getBake")
@@ -133,12 +153,12 @@ async def get_bake(
 ) -> Bake:
     """Get a bake, at once or when it has ended."""
     if wait is None:
-        return show_bake(bake)
+        return await _show(services, bake)
 
     async def look() -> domain.Bake:
         return await services.store.bakes.get(bake.id)
 
-    return show_bake(await hold(request, services, bake.id, look, _has_ended, timeout_seconds))
+    return await _show(services, await hold(request, services, bake.id, look, _has_ended, timeout_seconds))
 
 
 @router.get("/v1/bakes/{bake}/events", operation_id="listBakeEvents")
@@ -185,7 +205,7 @@ async def cancel_bake(services: Services, response: Response, bake: TheBake) -> 
     now = await services.store.bakes.cancel(bake.id)
     if _has_ended(now):
         response.status_code = 200
-    return show_bake(now)
+    return await _show(services, now)
 
 
 def _has_ended(bake: domain.Bake) -> bool:

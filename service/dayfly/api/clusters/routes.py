@@ -9,6 +9,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
+from dayfly.api.clusters.bounds import check_size, check_ttl
 from dayfly.api.clusters.cluster_response import awaited, show, show_after
 from dayfly.api.clusters.presenter import addon_names, show_spec, show_summary
 from dayfly.api.clusters.queue_position import queue_positions
@@ -17,12 +18,15 @@ from dayfly.api.clusters.ttl import allowed_hold
 from dayfly.api.dependencies import ApiServices, Services, require_caller
 from dayfly.api.etags import DESCRIBED, cluster_tag, tagged
 from dayfly.api.idempotency import REPLAYED, KeyHeader, key_of
+from dayfly.api.ownership import owned
 from dayfly.api.parameters import IdOrName, TheCluster, Timeout, parse_labels
+from dayfly.api.principals import Caller
 from dayfly.api.queue_cache import NOT_QUEUED
 from dayfly.domain.cluster import model as domain
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Purpose
 from dayfly.domain.cluster.spec import ClusterSpec
+from dayfly.domain.security.principal import Reference, Scope
 from dayfly.errors import InvalidRequest, NameTaken, NotFound
 from dayfly.schemas.cluster_requests import MAX_LABELS, MAX_OWNER, OWNER, ClusterRequest
 from dayfly.schemas.clusters import Cluster, ClusterList, DryRun
@@ -65,11 +69,13 @@ async def create_cluster(
     wanted: ClusterRequest,
     response: Response,
     services: Services,
+    caller: Caller,
     dry_run: Annotated[bool, Query(description="Check the request without creating a cluster.")] = False,
     idempotency_key: KeyHeader = None,
 ) -> Cluster | Response:
     """Create a cluster. The response does not wait for it: wait with `GET /v1/clusters/{cluster}?wait=ready`."""
-    key = key_of(idempotency_key, wanted, wanted.owner)
+    wanted = await owned(wanted, caller, services)
+    key = key_of(idempotency_key, wanted, caller, wanted.owner)
     if (
         key is not None
         and not dry_run
@@ -79,13 +85,22 @@ async def create_cluster(
         return await _accepted(made, response, services, created=False)
     hold = allowed_hold(wanted.hold, services)
     spec = await services.lookups.bounded(resolve_spec(wanted, services))
+    check_size(caller.bounds, spec)
+    check_ttl(caller.bounds, spec.ttl_seconds)
     if dry_run:
-        await _check_name_is_free(wanted.name, services)
+        await _check_name_is_free(wanted.name, wanted.owner, services)
         own = {"name": wanted.name, "owner": wanted.owner, "hold": hold, "addons": addon_names(spec)}
         shown = DryRun.of(show_spec(spec), **own)
         return Response(shown.model_dump_json(), media_type="application/json")
     factor = await services.lookups.bounded(_memory_factor(spec, wanted.owner, services))
-    new = NewCluster(name=wanted.name, spec=spec, owner=wanted.owner, hold=hold, memory_factor=factor)
+    new = NewCluster(
+        name=wanted.name,
+        spec=spec,
+        owner=wanted.owner,
+        hold=hold,
+        memory_factor=factor,
+        principal=caller.name,
+    )
     await require_caller(request)
     cluster, created = await services.store.clusters.create(new, key)
     return await _accepted(cluster, response, services, created=created)
@@ -121,6 +136,7 @@ async def list_clusters(
     request: Request,
     response: Response,
     services: Services,
+    caller: Caller,
     label: Annotated[
         list[str], Query(max_length=MAX_LABELS, description="`key=value`; clusters that have all given labels.")
     ] = [],  # noqa: B006
@@ -149,6 +165,7 @@ async def list_clusters(
         labels=parse_labels(label),
         phases=phase,
         owner=owner,
+        scope=caller.scope,
         name=name,
         purposes=purpose or {Purpose.CLUSTER},
         limit=limit,
@@ -194,11 +211,11 @@ async def delete_cluster(
     return await show_after(request, services, deleting, wait, timeout_seconds)
 
 
-async def _check_name_is_free(name: str | None, services: ApiServices) -> None:
+async def _check_name_is_free(name: str | None, owner: str, services: ApiServices) -> None:
     if name is None:
         return
     try:
-        await services.store.clusters.get(name)
+        await services.store.clusters.get(Reference(name, Scope(owner)))
     except NotFound:
         return
     raise NameTaken(f"a cluster named {name} exists")

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 from dayfly.api.dependencies import Services, require_caller
 from dayfly.api.idempotency import KeyHeader, key_of, replayed
 from dayfly.api.parameters import IdOrName, TheCluster, name_cluster
+from dayfly.api.principals import Caller
 from dayfly.domain import checkpoint as domain
 from dayfly.errors import NotFound
 from dayfly.schemas.checkpoints import Checkpoint, CheckpointList, CheckpointRequest
@@ -53,6 +54,7 @@ async def create_checkpoint(
     response: Response,
     services: Services,
     cluster: IdOrName,
+    caller: Caller,
     idempotency_key: KeyHeader = None,
 ) -> Checkpoint:
     """Take a checkpoint of a ready cluster. Its VMs are paused during the snapshot; then their clocks are corrected.
@@ -61,7 +63,7 @@ async def create_checkpoint(
     """
     await require_caller(request)
     try:
-        made = await services.store.checkpoints.create(cluster, wanted.name, key_of(idempotency_key, wanted))
+        made = await services.store.checkpoints.create(cluster, wanted.name, key_of(idempotency_key, wanted, caller))
     except CarriedOut as first:
         made = await replayed(response, _made_at(services, str(first.use.cluster_id), wanted.name, first.use.at))
     name_cluster(request, await services.store.clusters.get(made.cluster_id))

@@ -81,7 +81,7 @@ async def list_events(
         return Batch(tuple(map(Event.of, found)), until, is_last, {"phase": current.phase} if over else None)
 
     if wants_stream(request):
-        return EventStream(services, services.store.watch(cluster.id), read, begin)
+        return EventStream(request, services, services.store.watch(cluster.id), read, begin)
     response.headers["Vary"] = "Accept"
     current, events = await hold(request, services, cluster.id, look, enough, wait)
     return EventList(

@@ -14,6 +14,7 @@ from dayfly.api.clusters.cluster_response import show_after
 from dayfly.api.dependencies import Services
 from dayfly.api.idempotency import KeyHeader, key_of, once
 from dayfly.api.parameters import IdOrName, Timeout
+from dayfly.api.principals import Caller
 from dayfly.domain.cluster.boot_source import IMAGE, BootSource
 from dayfly.errors import InvalidRequest
 from dayfly.schemas.checkpoints import ResetRequest
@@ -40,6 +41,7 @@ async def reset_cluster(
     response: Response,
     services: Services,
     cluster: IdOrName,
+    caller: Caller,
     wanted: ResetRequest | None = None,
     wait: _UntilReady = None,
     timeout_seconds: Timeout = 300.0,
@@ -57,7 +59,7 @@ async def reset_cluster(
     to = wanted.to
     boot_source = IMAGE if to == "pristine" else BootSource("checkpoint", to.checkpoint)
     send = partial(services.store.lifecycle.reset, cluster, boot_source)
-    resetting = await once(response, services, key_of(idempotency_key, wanted), send)
+    resetting = await once(response, services, key_of(idempotency_key, wanted, caller), send)
     return await show_after(request, services, resetting, wait, timeout_seconds)
 
 
@@ -67,6 +69,7 @@ async def hibernate_cluster(
     response: Response,
     services: Services,
     cluster: IdOrName,
+    caller: Caller,
     wait: _UntilHibernated = None,
     timeout_seconds: Timeout = 300.0,
     idempotency_key: KeyHeader = None,
@@ -77,7 +80,7 @@ async def hibernate_cluster(
     """
     _check_wait(wait, "hibernated")
     send = partial(services.store.lifecycle.hibernate, cluster)
-    hibernating = await once(response, services, key_of(idempotency_key, "hibernate"), send)
+    hibernating = await once(response, services, key_of(idempotency_key, "hibernate", caller), send)
     return await show_after(request, services, hibernating, wait, timeout_seconds)
 
 
@@ -87,6 +90,7 @@ async def resume_cluster(
     response: Response,
     services: Services,
     cluster: IdOrName,
+    caller: Caller,
     wait: _UntilReady = None,
     timeout_seconds: Timeout = 300.0,
     idempotency_key: KeyHeader = None,
@@ -98,7 +102,7 @@ async def resume_cluster(
     """
     _check_wait(wait, "ready")
     send = partial(services.store.lifecycle.resume, cluster)
-    resuming = await once(response, services, key_of(idempotency_key, "resume"), send)
+    resuming = await once(response, services, key_of(idempotency_key, "resume", caller), send)
     return await show_after(request, services, resuming, wait, timeout_seconds)
 
 

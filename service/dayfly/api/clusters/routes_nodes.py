@@ -8,12 +8,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Annotated, Final
 
 import structlog
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from dayfly.api.clusters.presenter import show_node
 from dayfly.api.dependencies import ApiServices, Services
-from dayfly.api.long_poll import HeldStream, until_closing
+from dayfly.api.long_poll import HeldStream, until_closing, while_proven
 from dayfly.api.parameters import CallersCluster, TheCluster, TheNode
 from dayfly.domain.cluster import naming, network
 from dayfly.domain.cluster.boot_source import TEMPLATE
@@ -74,6 +74,7 @@ async def get_ssh(services: Services, response: Response, cluster: CallersCluste
     responses={200: {"description": "Output of the serial console. Bytes that are not UTF-8 are replaced."}},
 )
 async def get_console(
+    request: Request,
     services: Services,
     cluster: CallersCluster,
     node: TheNode,
@@ -91,7 +92,7 @@ async def get_console(
         printed = await services.lookups.bounded(_printed(cluster, node.name, tail_bytes, services))
     if not follow:
         return PlainTextResponse(printed.decode(errors="replace"))
-    live = until_closing(services, services.follow_console(cluster.id, node.name))
+    live = while_proven(request, until_closing(services, services.follow_console(cluster.id, node.name)))
     return HeldStream(services.held, _decoded(printed, live), "text/plain; charset=utf-8")
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
+from dayfly.api.clusters.bounds import check_ttl
 from dayfly.api.clusters.cluster_response import show
 from dayfly.api.clusters.presenter import show_heartbeat
 from dayfly.api.clusters.spec_resolver import resolve_addons
@@ -15,15 +16,22 @@ from dayfly.api.dependencies import Services
 from dayfly.api.etags import DESCRIBED, IfMatch, cluster_tag, required, tagged
 from dayfly.api.idempotency import RepeatableKeyHeader
 from dayfly.api.parameters import IdOrName, name_cluster
+from dayfly.api.principals import Caller
 from dayfly.schemas.cluster_requests import ChangeRequest
 from dayfly.schemas.clusters import Cluster, Heartbeat
+from dayfly.store import UNSET
 
 router: Final = APIRouter(prefix="/v1/clusters/{cluster}", tags=["clusters"])
 
 
 @router.patch("", operation_id="changeCluster", responses={200: {"headers": DESCRIBED}})
 async def change_cluster(
-    wanted: ChangeRequest, response: Response, services: Services, cluster: IdOrName, if_match: IfMatch = None
+    wanted: ChangeRequest,
+    response: Response,
+    services: Services,
+    caller: Caller,
+    cluster: IdOrName,
+    if_match: IfMatch = None,
 ) -> Cluster:
     """Update a cluster's time to live, labels, hold, idle time or add-ons. Omitted fields keep their values.
 
@@ -32,6 +40,8 @@ async def change_cluster(
     cluster instead. Other fields, such as `isolation`, cannot be changed.
     """
     change, allow = change_of(wanted, services)
+    if change.ttl_seconds is not UNSET:
+        check_ttl(caller.bounds, change.ttl_seconds)
     if "addons" in wanted.model_fields_set:
         spec = (await services.store.clusters.get(cluster)).spec
         addons = await resolve_addons(wanted.addons, spec.manifest, spec.readiness, services)

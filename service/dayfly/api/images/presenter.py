@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from dayfly.api.dependencies import ApiServices
 from dayfly.domain.addon import AddonDefinition
@@ -80,6 +79,7 @@ class Catalog:
 
     def _shown(self, name: str, image: EngineImage | ImageRecord) -> schemas.NodeImage:
         manifest, record = image.manifest, self.records.get(image.id)
+        contents = image.contents if isinstance(image, EngineImage) else None
         state = self._state_of(image.id)
         if state is ImageState.COLLECTED and isinstance(image, EngineImage):
             state = ImageState.PRESENT  # it was pulled again
@@ -92,11 +92,11 @@ class Catalog:
             promoted=bool(line) and line[0].image_id == image.id,
             current=self.current(name) == image.id,
             recipe=manifest.recipe,
-            base=_said(manifest, "base") or self.bases.get(manifest.recipe),
+            base=contents.base if contents and contents.base else self.bases.get(manifest.recipe),
             kubernetes_version=manifest.kubernetes.version if manifest.kubernetes else None,
-            packages=_said(manifest, "packages"),
+            packages=contents.packages if contents else None,
             addons=tuple(sorted(one.name for one in self.addons.values() if _is_inside(one, manifest))),
-            parents=_said(manifest, "parents") or (),
+            parents=manifest.parents,
             size_bytes=image.size_bytes,
             created_at=image.created_at,
             age_seconds=round(max(0.0, (self.now - image.created_at).total_seconds()), 3),
@@ -187,9 +187,5 @@ def _stands_for(
 
 
 def _is_inside(addon: AddonDefinition, manifest: ImageManifest) -> bool:
-    return addon.source is AddonSource.BAKED and manifest.recipe in addon.recipes
-
-
-def _said(manifest: ImageManifest, field: str) -> Any:
-    """A field that manifests of some images have; None: this one has not."""
-    return getattr(manifest, field, None)
+    recipes = {manifest.recipe, *manifest.parent_recipes}
+    return addon.source is AddonSource.BAKED and not recipes.isdisjoint(addon.recipes)

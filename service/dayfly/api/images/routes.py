@@ -11,7 +11,9 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from dayfly.api.dependencies import ApiServices, Services, require_caller
 from dayfly.api.idempotency import REPLAYED, KeyHeader, key_of
 from dayfly.api.images.presenter import read_catalog, show_name
+from dayfly.api.principals import Caller
 from dayfly.domain.image_catalog import EngineImage, latest_reference
+from dayfly.domain.security.principal import Principal
 from dayfly.errors import Conflict, DayflyError, NotFound
 from dayfly.schemas.base import RequestModel
 from dayfly.schemas.images import ImageList, ImageName, PromoteRequest, RetireRequest, RollbackRequest
@@ -60,6 +62,7 @@ async def promote_image(
     response: Response,
     services: Services,
     image: TheName,
+    caller: Caller,
     idempotency_key: KeyHeader = None,
 ) -> ImageName:
     """Let the name stand for an image: clusters that are created by the name from now on are made of it.
@@ -68,7 +71,7 @@ async def promote_image(
     and pools that were created by the name follow, those that were created by a digest do not. A retired image is in
     use again.
     """
-    key = _key(idempotency_key, wanted, "promote", image)
+    key = _key(idempotency_key, wanted, caller, "promote", image)
     try:
         await services.store.idempotency_keys.require_new(key)
         found = await services.lookups.bounded(services.find_image(image, wanted.image))
@@ -91,13 +94,14 @@ async def rollback_image(
     response: Response,
     services: Services,
     image: TheName,
+    caller: Caller,
     idempotency_key: KeyHeader = None,
 ) -> ImageName:
     """Let the name stand for the image that was promoted before the present one, and is on the engine and not retired.
 
     Each request goes one promotion back: repeat one with its idempotency key only.
     """
-    key = _key(idempotency_key, wanted, "rollback", image)
+    key = _key(idempotency_key, wanted, caller, "rollback", image)
     try:
         await services.store.idempotency_keys.require_new(key)
         present = await services.lookups.bounded(services.present_images())
@@ -115,13 +119,14 @@ async def retire_image(
     response: Response,
     services: Services,
     image: TheName,
+    caller: Caller,
     idempotency_key: KeyHeader = None,
 ) -> ImageName:
     """Let no new cluster use an image, by whatever reference. Its clusters go on.
 
     It is removed from the engine when nothing has used it for a configured time. 409 while a name stands for it.
     """
-    key = _key(idempotency_key, wanted, "retire", image)
+    key = _key(idempotency_key, wanted, caller, "retire", image)
     try:
         await services.store.idempotency_keys.require_new(key)
         found = await services.lookups.bounded(services.find_image(image, wanted.image))
@@ -153,9 +158,9 @@ async def _show(
     return show_name(catalog, name, collected=collected)
 
 
-def _key(header: str | None, wanted: RequestModel, what: str, name: str) -> IdempotencyKey | None:
+def _key(header: str | None, wanted: RequestModel, caller: Principal, what: str, name: str) -> IdempotencyKey | None:
     """The key of a request about a name: of another name or with another verb it is another request."""
-    key = key_of(header, wanted)
+    key = key_of(header, wanted, caller)
     if key is None:
         return None
     return replace(key, fingerprint=hashlib.sha256(f"{what} {name} {key.fingerprint}".encode()).hexdigest())

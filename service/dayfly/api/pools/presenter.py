@@ -15,14 +15,14 @@ _DAYS: Final[tuple[Day, ...]] = get_args(Day)
 
 
 def show_pool(pool: pools.Pool, members: Mapping[tuple[str, str], int], now: datetime) -> Pool:
-    """`members`: (pool's name, state) → members, as the store's statistics count them."""
+    """`members`: (pool's id, state) → members, as the store's statistics count them."""
     return Pool.of(
         pool,
         **shape_fields(pool.spec),
         schedule=tuple(_show_period(period) for period in pool.schedule),
         desired_size=pool.desired_size(now),
-        ready=members.get((pool.name, "ready"), 0),
-        provisioning=members.get((pool.name, "provisioning"), 0),
+        ready=members.get((pool.id, "ready"), 0),
+        provisioning=members.get((pool.id, "provisioning"), 0),
     )
 
 

@@ -6,19 +6,23 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from dayfly.api.clusters.bounds import check_size
 from dayfly.api.clusters.spec_resolver import check_name, resolve_shape
 from dayfly.api.dependencies import ApiServices, Services, require_caller
 from dayfly.api.etags import DESCRIBED, IfMatch, pool_tag, required, tagged
 from dayfly.api.idempotency import KeyHeader, key_of, replayed
+from dayfly.api.ownership import owned
 from dayfly.api.parameters import path_id
 from dayfly.api.pools.presenter import read_schedule, show_pool
+from dayfly.api.principals import Caller
 from dayfly.domain import pool as domain
+from dayfly.domain.security.principal import Reference
 from dayfly.schemas.pools import Pool, PoolChangeRequest, PoolList, PoolRequest
 from dayfly.store import UNSET, CarriedOut, NewPool, PoolChange
 
 router: Final = APIRouter(prefix="/v1/pools", tags=["pools"])
 
-ThePool = Annotated[str, Depends(path_id("pool", "A pool's id or name."))]
+ThePool = Annotated[Reference, Depends(path_id("pool", "A pool's id or name."))]
 
 
 @router.post(
@@ -34,6 +38,7 @@ async def create_pool(
     wanted: PoolRequest,
     response: Response,
     services: Services,
+    caller: Caller,
     idempotency_key: KeyHeader = None,
 ) -> Pool:
     """Create a pool. A missing template is built first; members follow as the host's resources allow.
@@ -42,11 +47,13 @@ async def create_pool(
     or `ports`: the member gets new keys, goes on, and is ready when that was observed. A member takes resources of the
     host like any cluster.
     """
-    key = key_of(idempotency_key, wanted, wanted.owner)
+    wanted = await owned(wanted, caller, services)
+    key = key_of(idempotency_key, wanted, caller, wanted.owner)
     try:
         await services.store.idempotency_keys.require_new(key)
         check_name(wanted.name, "pool")
         spec = await services.lookups.bounded(resolve_shape(wanted, services))
+        check_size(caller.bounds, spec)
         await require_caller(request)
         new = NewPool(
             name=wanted.name,
@@ -65,10 +72,12 @@ async def create_pool(
 
 
 @router.get("", operation_id="listPools")
-async def list_pools(services: Services) -> PoolList:
+async def list_pools(services: Services, caller: Caller) -> PoolList:
     """List all pools, by name."""
     members, now = await services.store.statistics.count_members(), services.clock.now()
-    return PoolList(pools=tuple(show_pool(pool, members, now) for pool in await services.store.pools.list()))
+    return PoolList(
+        pools=tuple(show_pool(pool, members, now) for pool in await services.store.pools.list(caller.scope))
+    )
 
 
 @router.get("/{pool}", operation_id="getPool", responses={200: {"headers": DESCRIBED}})

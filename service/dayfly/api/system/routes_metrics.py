@@ -19,9 +19,12 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, Gauge
 
 from dayfly import metrics
 from dayfly.api.dependencies import ApiServices, Services
+from dayfly.api.principals import Caller
 from dayfly.domain.cluster.lifecycle import Phase
+from dayfly.domain.pool import Pool
 from dayfly.domain.scheduling.fair_queue import Queue
 from dayfly.domain.scheduling.resources import Resources
+from dayfly.domain.security.principal import Scope
 from dayfly.store import DEFAULT_OWNER, MEMBER_STATES, Usage
 
 NewGauge = Callable[..., Gauge]
@@ -34,15 +37,18 @@ MAX_OWNERS: Final = 100
 
 
 @router.get("/metrics", operation_id="getMetrics", response_class=PlainTextResponse)
-async def get_metrics(services: Services) -> PlainTextResponse:
+async def get_metrics(services: Services, caller: Caller) -> PlainTextResponse:
     """Metrics of the installation and of this process, in Prometheus' text format.
 
     Clusters, capacity, queue, leases, pools, templates and bakes are read from the database for this response. Counters
-    and histograms are those of this process: scrape each process. While the database does not answer,
+    and histograms are those of this process: scrape each process. Samples with an owner are those of the caller's team,
+    for an operator those of all. While the database does not answer,
     `dayfly_database_up` is 0, and what is read from it is left out.
     """
     # In parallel: of an engine or a database that hangs, each look-up takes half of the time that Prometheus waits.
-    now, stored = await asyncio.gather(_infrastructure(services), services.lookups.known(_store(services)))
+    now, stored = await asyncio.gather(
+        _infrastructure(services), services.lookups.known(_store(services, caller.scope))
+    )
     up = Gauge("dayfly_database_up", "1 if the database answered during this scrape, otherwise 0.", registry=now)
     up.set(0 if stored is None else 1)
     registries = (now, stored, metrics.REGISTRY)
@@ -73,20 +79,22 @@ async def _infrastructure(services: ApiServices) -> CollectorRegistry:
     return registry
 
 
-async def _store(services: ApiServices) -> CollectorRegistry:
+async def _store(services: ApiServices, scope: Scope) -> CollectorRegistry:
     """The store's numbers. Raises DatabaseUnavailable."""
     registry = CollectorRegistry()
     gauge = partial(Gauge, registry=registry)
     statistics, admission = services.store.statistics, services.store.admission
     usage, held = await statistics.usage(), await admission.held()
-    _add_clusters(gauge, usage, held)
+    _add_clusters(gauge, usage, held, scope)
     _add_queue(gauge, usage)
     valid, expired = await statistics.count_leases()
     leases = gauge("dayfly_leases", "Leases of workers on clusters, valid or expired.", ["state"])
     leases.labels("valid").set(valid)
     leases.labels("expired").set(expired)
-    _add_pools(gauge, await statistics.count_members())
-    gauge("dayfly_pools", "Pools.").set(len(await services.store.pools.list()))
+    pools = await services.store.pools.list()
+    visible = [pool for pool in pools if scope.includes(pool.owner)]
+    _add_pools(gauge, await statistics.count_members(), visible)
+    gauge("dayfly_pools", "Pools.").set(len(pools))
     templates = gauge("dayfly_templates", "Templates, by phase.", ["phase"])
     for phase, number in (await statistics.count_templates()).items():
         templates.labels(phase.value).set(number)
@@ -102,7 +110,7 @@ async def _store(services: ApiServices) -> CollectorRegistry:
     return registry
 
 
-def _add_clusters(gauge: NewGauge, usage: Sequence[Usage], held: Queue) -> None:
+def _add_clusters(gauge: NewGauge, usage: Sequence[Usage], held: Queue, scope: Scope) -> None:
     clusters = gauge("dayfly_clusters", "Living clusters, by owner and phase.", ["owner", "phase"])
     reserved = {
         "vcpus": gauge("dayfly_reserved_vcpus", "Reserved vCPUs.", ["owner"]),
@@ -112,7 +120,7 @@ def _add_clusters(gauge: NewGauge, usage: Sequence[Usage], held: Queue) -> None:
     totals: Counter[str] = Counter()
     for one in usage:
         totals[one.owner] += one.clusters
-    shown = _shown_owners(totals, held.held)
+    shown = _shown_owners(totals, held.held) if scope.is_all else {scope.team}
     counts: Counter[tuple[str, Phase]] = Counter()
     for one in usage:
         counts[one.owner if one.owner in shown else OTHER_OWNERS, one.phase] += one.clusters
@@ -120,6 +128,8 @@ def _add_clusters(gauge: NewGauge, usage: Sequence[Usage], held: Queue) -> None:
     for owner, share in held.held.items():
         shares[owner if owner in shown else OTHER_OWNERS] += share
     for owner in sorted({DEFAULT_OWNER, *(owner for owner, _ in counts), *shares}):
+        if not scope.includes(owner):
+            continue
         for phase in Phase:
             if phase is not Phase.DELETED:
                 clusters.labels(owner, phase.value).set(counts[owner, phase])
@@ -147,7 +157,7 @@ def _add_queue(gauge: NewGauge, usage: Sequence[Usage]) -> None:
     oldest.set(0 if first is None else first.timestamp())
 
 
-def _add_pools(gauge: NewGauge, counts: Mapping[tuple[str, str], int]) -> None:
+def _add_pools(gauge: NewGauge, counts: Mapping[tuple[str, str], int], pools: Sequence[Pool]) -> None:
     totals = Counter(dict.fromkeys(MEMBER_STATES, 0))
     for (_, state), count in counts.items():
         totals[state] += count
@@ -155,11 +165,12 @@ def _add_pools(gauge: NewGauge, counts: Mapping[tuple[str, str], int]) -> None:
     sums = gauge("dayfly_members", "Members of all pools: ready, provisioning, failed, or deleting.", ["state"])
     for state, total in sorted(totals.items()):
         sums.labels(state).set(total)
-    if not counts:
+    if not pools:
         return  # the names of pools are not known in advance, and a metric without samples is not shown
-    members = gauge("dayfly_pool_members", "Members of a pool, as dayfly_members.", ["pool", "state"])
-    for labels, count in sorted(counts.items()):
-        members.labels(*labels).set(count)
+    members = gauge("dayfly_pool_members", "Members of a pool, as dayfly_members.", ["owner", "pool", "state"])
+    for pool in pools:
+        for state in MEMBER_STATES:
+            members.labels(pool.owner, pool.name, state).set(counts.get((pool.id, state), 0))
 
 
 def _amounts(resources: Resources) -> tuple[float, float, float]:

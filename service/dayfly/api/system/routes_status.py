@@ -10,9 +10,11 @@ from fastapi import APIRouter
 
 from dayfly import __version__
 from dayfly.api.dependencies import ApiServices, Services
+from dayfly.api.principals import Caller
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import Purpose
 from dayfly.domain.scheduling.resources import Resources
+from dayfly.domain.security.principal import Scope
 from dayfly.errors import DayflyError
 from dayfly.schemas.status import (
     Capacity,
@@ -32,10 +34,14 @@ _log = structlog.get_logger(__name__)
 
 
 @router.get("", operation_id="getStatus")
-async def get_status(services: Services) -> Status:
-    """The host's capacity and its use by owner, the queue, pools, templates, and the engine, asked now."""
-    statistics = services.store.statistics
-    usage, held = await statistics.usage(), await services.store.admission.held()
+async def get_status(services: Services, caller: Caller) -> Status:
+    """The host's capacity and its use by owner, the queue, pools, templates, and the engine, asked now.
+
+    Clusters, owners, the queue, pools and templates are those of the caller's team, for an operator those of all.
+    """
+    statistics, scope = services.store.statistics, caller.scope
+    everything, held = await statistics.usage(), await services.store.admission.held()
+    usage = [one for one in everything if scope.includes(one.owner)]
     callers = [one for one in usage if one.purpose is Purpose.CLUSTER]
     return Status(
         version=__version__,
@@ -48,14 +54,14 @@ async def get_status(services: Services) -> Status:
         },
         owners=tuple(
             _owner(name, callers, held.held.get(name, Resources()))
-            for name in sorted({one.owner for one in callers} | held.held.keys())
+            for name in sorted({one.owner for one in callers} | set(filter(scope.includes, held.held)))
         ),
         queue=QueueStatus(
             waiting=sum(one.waiting for one in usage),
             oldest_at=min((one.waiting_since for one in usage if one.waiting_since is not None), default=None),
         ),
-        pools=await _pools(services),
-        templates={phase.value: number for phase, number in (await statistics.count_templates()).items()},
+        pools=await _pools(services, scope),
+        templates={phase.value: number for phase, number in (await statistics.count_templates(scope)).items()},
         engine=await _engine(services),
         registry_caches=tuple(cache.name for cache in services.settings.caches),
     )
@@ -80,17 +86,17 @@ def _owner(name: str, callers: Sequence[Usage], reserved: Resources) -> OwnerSta
     )
 
 
-async def _pools(services: ApiServices) -> tuple[PoolStatus, ...]:
+async def _pools(services: ApiServices, scope: Scope) -> tuple[PoolStatus, ...]:
     counted, now = await services.store.statistics.count_members(), services.clock.now()
     return tuple(
         PoolStatus.of(
             pool,
             desired_size=pool.desired_size(now),
-            ready=counted.get((pool.name, "ready"), 0),
-            provisioning=counted.get((pool.name, "provisioning"), 0),
+            ready=counted.get((pool.id, "ready"), 0),
+            provisioning=counted.get((pool.id, "provisioning"), 0),
             condition=pool.condition and pool.condition.message,
         )
-        for pool in await services.store.pools.list()
+        for pool in await services.store.pools.list(scope)
     )
 
 

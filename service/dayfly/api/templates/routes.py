@@ -7,10 +7,13 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
+from dayfly.api.clusters.bounds import check_size
 from dayfly.api.clusters.spec_resolver import resolve_shape
 from dayfly.api.dependencies import ApiServices, Services, require_caller
 from dayfly.api.etags import TEMPLATE_TAG, tagged, template_tag
 from dayfly.api.idempotency import KeyHeader, key_of, replayed
+from dayfly.api.ownership import owned
+from dayfly.api.principals import Caller
 from dayfly.api.templates.presenter import show_template
 from dayfly.domain import template as domain
 from dayfly.errors import NotFound
@@ -25,11 +28,11 @@ _ID: Final = re.compile(r"[a-z0-9]{1,40}")
 
 
 async def _template(
-    services: Services, template: Annotated[str, Path(description="A template's id.")]
+    services: Services, caller: Caller, template: Annotated[str, Path(description="A template's id.")]
 ) -> domain.Template:
     if not _ID.fullmatch(template):
         raise NotFound("no template has this id: it is not a valid id")
-    return await services.store.templates.get(template)
+    return await services.store.templates.get(template, caller.scope)
 
 
 TheTemplate = Annotated[domain.Template, Depends(_template)]
@@ -52,6 +55,7 @@ async def create_template(
     wanted: TemplateRequest,
     response: Response,
     services: Services,
+    caller: Caller,
     idempotency_key: KeyHeader = None,
 ) -> Template:
     """Create a template. When the template is ready, new clusters of its shape and owner are forks, ready in seconds.
@@ -60,10 +64,12 @@ async def create_template(
     ids. Each fork has its own SSH keys, machine ids and administrator's certificate. A cluster with `isolation: strict`
     is never a fork.
     """
-    request_key = key_of(idempotency_key, wanted, wanted.owner)
+    wanted = await owned(wanted, caller, services)
+    request_key = key_of(idempotency_key, wanted, caller, wanted.owner)
     try:
         await services.store.idempotency_keys.require_new(request_key)
         spec = await services.lookups.bounded(resolve_shape(wanted, services))
+        check_size(caller.bounds, spec)
         key = await services.lookups.bounded(services.template_key_of(spec, wanted.owner))
         await require_caller(request)
         template, created = await services.store.templates.create(spec, wanted.owner, key, request_key)
@@ -79,11 +85,13 @@ async def create_template(
 @router.get("", operation_id="listTemplates")
 async def list_templates(
     services: Services,
+    caller: Caller,
     owner: Annotated[str | None, Query(max_length=MAX_OWNER, pattern=OWNER, description="Only this owner's.")] = None,
     retired: Annotated[bool, Query(description="Retired ones, too, of which only the record is left.")] = False,
 ) -> TemplateList:
     """Templates, newest first."""
-    found, now = await services.store.templates.list(owner=owner, retired=retired), services.clock.now()
+    found = await services.store.templates.list(owner=owner, retired=retired, scope=caller.scope)
+    now = services.clock.now()
     return TemplateList(templates=tuple(show_template(one, now) for one in found))
 
 

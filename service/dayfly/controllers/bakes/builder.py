@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 import structlog
@@ -18,10 +19,12 @@ from dayfly import metrics
 from dayfly.clock import Clock
 from dayfly.concurrency import first_result
 from dayfly.controllers.bakes.log import BakeLog, without_logins
-from dayfly.domain.bake import BakedImage, BakeOrder, NewBakeEvent
+from dayfly.domain.bake import Bake, BakedImage, BakeOrder, NewBakeEvent
 from dayfly.domain.cluster.model import Fault
-from dayfly.errors import BakeInterrupted, DayflyError, InfrastructureError, Internal, LeaseLost
-from dayfly.images.progress import Report
+from dayfly.domain.scheduling.resources import Resources
+from dayfly.errors import BakeInterrupted, Capacity, DayflyError, InfrastructureError, Internal, LeaseLost
+from dayfly.images.bake import AskForRoom
+from dayfly.images.progress import Progress, Report
 from dayfly.store import BakeClaim, Store, Watch
 from dayfly.vocabulary import BakePhase
 
@@ -29,8 +32,10 @@ _log = structlog.get_logger(__name__)
 
 _STOP_SECONDS: Final = 30.0
 
-RunBake = Callable[[BakeOrder, Report], Awaitable[BakedImage]]
+RunBake = Callable[[BakeOrder, Report, AskForRoom], Awaitable[BakedImage]]
 """Raises the errors of a bake. A cancelled bake has ended, and removed what was unfinished, before it raises."""
+Promote = Callable[[str, BakedImage], Awaitable[None]]
+"""Lets a name stand for an image."""
 CleanUp = Callable[[str], Awaitable[None]]
 """Removes what a bake of this recipe may have left (leftovers.py)."""
 
@@ -64,11 +69,16 @@ _CANCELLED = _Outcome(BakePhase.CANCELLED)
 
 @dataclass(frozen=True)
 class Builder:
-    """One claim loop. Cancel `run()` to stop it: running bakes are ended, and queued again."""
+    """One claim loop. Cancel `run()` to stop it: running bakes are ended, and queued again.
+
+    `offered`: all resources of the host that clusters may have.
+    """
 
     store: Store
     run_bake: RunBake
     clean_up: CleanUp
+    offered: Callable[[], Awaitable[Resources]]
+    promote: Promote
     options: BuilderOptions
     clock: Clock
 
@@ -141,6 +151,8 @@ class Builder:
                 claim, log.take(), due_in_seconds=self.options.retry_seconds, counts=True
             )
             return
+        if outcome.image is not None and claim.bake.order.promote:
+            await self._promote(claim.bake, outcome.image, log)
         fault = None
         if outcome.error is not None:
             fault = _fault(outcome.error)
@@ -157,7 +169,7 @@ class Builder:
             message = f"its builder ended during each of {most} attempts, and the bake is not begun again"
             return _failed(BakeInterrupted(message))
         try:
-            return await first_result(self._baked(bake.order, log), _cancelled(cancel))
+            return await first_result(self._baked(claim, log), _cancelled(cancel))
         except DayflyError as error:
             _log.warning("a bake met an error", bake=bake.id, code=error.code, reason=error.for_operator)
             may_pass = isinstance(error, InfrastructureError) and bake.attempts < most
@@ -166,8 +178,38 @@ class Builder:
             _log.exception("a bake met a defect", bake=bake.id)
             return _failed(Internal("an internal error of Dayfly; the builder's log has the details"))
 
-    async def _baked(self, order: BakeOrder, log: BakeLog) -> _Outcome:
-        return _Outcome(BakePhase.SUCCEEDED, await self.run_bake(order, log.report))
+    async def _baked(self, claim: BakeClaim, log: BakeLog) -> _Outcome:
+        ask = partial(self._ask_for_room, claim, log)
+        return _Outcome(BakePhase.SUCCEEDED, await self.run_bake(claim.bake.order, log.report, ask))
+
+    async def _ask_for_room(self, claim: BakeClaim, log: BakeLog, needs: Resources) -> None:
+        """Wait until admission has reserved `needs` for the verification. Raises Capacity for what never fits."""
+        offered = await self.offered()
+        if not needs.fits(offered):
+            raise Capacity(f"the verification needs {needs}; this host offers its clusters {offered} in all")
+        with self.store.watch(claim.bake.id) as watch:
+            asked = False
+            while True:
+                try:
+                    if not asked:
+                        await self.store.bake_leases.ask_for_room(claim, needs)
+                        log.report(Progress("verify", "waiting", 0.0, f"for its turn, and for {needs} of the host"))
+                        asked = True
+                    if (await self.store.bakes.get(claim.bake.id)).reserved:
+                        return
+                except InfrastructureError as error:
+                    _log.warning("cannot ask for room", bake=claim.bake.id, code=error.code)
+                await watch.wait(self.options.poll_seconds)
+
+    async def _promote(self, bake: Bake, image: BakedImage, log: BakeLog) -> None:
+        """As the order asked. The image is there even if that fails."""
+        try:
+            await self.promote(bake.order.recipe, image)
+        except DayflyError as error:
+            _log.warning("cannot promote an image", bake=bake.id, code=error.code, reason=error.for_operator)
+            log.add(NewBakeEvent("promote_failed", error.message, code=error.code))
+        else:
+            log.add(NewBakeEvent("promoted", f"{bake.order.recipe} stands for {image.id}"))
 
     async def _cleaned(self, claim: BakeClaim, outcome: _Outcome, log: BakeLog) -> _Outcome:
         """Remove what the bake may have left, with a bounded number of attempts; the outcome names what is left."""

@@ -142,7 +142,8 @@ class BootSources:
                 return NotForked(f"its template is unknown: {error.message}")
             found = await store.templates.find(key, cluster.owner)
             if found is None:
-                return NotForked(why_not_forked(cluster.spec, cluster.owner, key, await store.templates.list()))
+                templates = await store.templates.list(owner=cluster.owner)
+                return NotForked(why_not_forked(cluster.spec, cluster.owner, key, templates))
             template_id = found.id
         secrets = await store.templates.secrets(template_id)
         if secrets is None:

@@ -93,7 +93,7 @@ class PoolController:
         for template in await self._store.templates.list(owner=owner):
             if template.key == key and template.fault is not None and template.phase is TemplatePhase.FAILED:
                 return PoolCondition(template.fault.code, f"template {template.id} failed: {template.fault.message}")
-        template, _ = await self._store.templates.create(spec, owner, key)
+        template, _ = await self._store.templates.create(spec, owner, key, limited=False)
         return PoolCondition(TEMPLATE_BUILDING, f"template {template.id} is being built")
 
     async def _record(self, pool: Pool, condition: PoolCondition | None) -> None:

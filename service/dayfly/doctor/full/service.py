@@ -34,7 +34,12 @@ def trial_settings(operator: Settings, state_dir: Path) -> Settings:
         "instance": f"{operator.instance}.doctor-{secrets.token_hex(4)}",
         "listen_address": _LOOPBACK,
         "listen_port": _free_port(),
+        "listen_socket": None,
+        "authentication": "off",  # of a service that lives for the examination, on loopback
         "host_names": (),
+        "tls": "off",
+        "tls_certificate": None,
+        "tls_key": None,
         "default_ttl_seconds": None,
         "template_auto": False,
         "registry_caches": (),

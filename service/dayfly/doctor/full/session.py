@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from itertools import filterfalse
 from typing import Final, TypeVar
 
 from dayfly.app import Infrastructure
@@ -18,6 +19,7 @@ from dayfly.doctor.full.service import TrialService
 from dayfly.domain.cluster.naming import LABEL_IMAGE
 from dayfly.domain.cluster.timeouts import ACCELERATED, TEARDOWN_SECONDS, TimeLimits
 from dayfly.domain.image import ImageManifest
+from dayfly.domain.image_catalog import is_in_use_reference
 from dayfly.drivers.interfaces import EngineInfo, ImageInfo, ImageStore
 from dayfly.drivers.qemu.kvm_probe import AcceleratorAnswer
 from dayfly.schemas.clusters import wait_is_over
@@ -48,9 +50,12 @@ class NodeImage:
 async def images_of_bake(
     images: ImageStore, manifest_text: str, *, besides: Collection[str] = ()
 ) -> Mapping[str, tuple[str, ...]]:
-    """Content id → references of all images with this manifest, without the references `besides`."""
+    """Content id → references of all images with this manifest, without the references `besides`.
+
+    Nor those that say which installations use the image: they come and go.
+    """
     found = [one for one in await images.list(label=LABEL_IMAGE) if one.labels.get(LABEL_IMAGE) == manifest_text]
-    return {one.id: tuple(sorted(set(one.references) - set(besides))) for one in found}
+    return {one.id: tuple(sorted({*filterfalse(is_in_use_reference, one.references)} - {*besides})) for one in found}
 
 
 @dataclass

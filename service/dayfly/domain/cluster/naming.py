@@ -21,6 +21,8 @@ LABEL_TEMPLATE: Final = "dayfly.template"
 LABEL_FINGERPRINT: Final = "dayfly.fingerprint"
 """On the container of the registry caches: changes with everything that the container was made of."""
 LABEL_IMAGE: Final = "dayfly.image"
+LABEL_CONTENTS: Final = "dayfly.contents"
+"""What is inside a node image, for readers."""
 """On a node image: its manifest, as JSON (domain/image.py)."""
 
 CACHES_OWNER: Final = "registry-cache"

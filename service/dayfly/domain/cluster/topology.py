@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from dayfly.domain.cluster import boot_source, naming, network, qemu_cmdline
+from dayfly.domain.cluster.network_guard import guarded
 from dayfly.domain.cluster.spec import ClusterSpec, Node
 from dayfly.domain.cluster.timeouts import Accelerator
 from dayfly.domain.registry_cache import SOCKETS_DIR, RegistryCache
@@ -133,7 +134,7 @@ def compute_topology(
         name=naming.container_name(cluster_id, "net"),
         role="net",
         image=spec.image_id,
-        command=("/usr/lib/dayfly/net", *network.dnsmasq(spec.node_count)),
+        command=guarded(("/usr/lib/dayfly/net", *network.dnsmasq(spec.node_count)), publication.address),
         labels=labels("net"),
         # SETGID and SETUID: dnsmasq changes its group even when it stays root.
         capabilities=("NET_ADMIN", "NET_RAW", "NET_BIND_SERVICE", "SETGID", "SETUID"),

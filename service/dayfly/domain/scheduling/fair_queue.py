@@ -1,15 +1,18 @@
 """The fair queue: which waiting cluster is admitted next, and when each will probably begin. Pure.
 
+The clusters that verify bakes have a line of their own.
+
 The queue is fair between owners, and first come, first served within one owner: the owner with the smallest share of
-the host is next. No cluster overtakes the next one: a large request waits, but smaller ones never starve it.
+the host, divided by the owner's weight, is next. No cluster overtakes the next one: a large request waits, but smaller
+ones never starve it.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import zip_longest
 
@@ -23,6 +26,8 @@ class Waiting:
     needs: Resources
     background: bool = False
     """No caller waits for it: it builds a template, or is a pool's member."""
+    bake: bool = False
+    """It is the verification of a bake, and `id` is that bake's."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,12 @@ class Queue:
     waiting: Sequence[Waiting]
     held: Mapping[str, Resources]
     saved_gib: int = 0
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """Of owners; of others: `common_weight`. An owner of weight 2 gets twice the share of one of weight 1."""
+    common_weight: float = 1.0
+
+    def weight(self, owner: str) -> float:
+        return self.weights.get(owner, self.common_weight)
 
     @property
     def in_use(self) -> Resources:
@@ -42,13 +53,20 @@ class Queue:
 
 
 def in_order(queue: Queue, offered: Resources) -> tuple[Waiting, ...]:
-    """The queue in the order of admission: each next cluster is of the owner with the smallest share of `offered` then.
+    """The queue in the order of admission: each next cluster is of the owner with the smallest weighted share then.
 
-    The clusters that callers wait for precede all background clusters.
+    The clusters that callers wait for precede all verifications of bakes, and these all background clusters.
     """
     held = defaultdict(Resources, queue.held)
-    front = _take_turns([waiting for waiting in queue.waiting if not waiting.background], held, offered)
-    return front + _take_turns([waiting for waiting in queue.waiting if waiting.background], held, offered)
+
+    def part_of(owner: str) -> float:
+        return held[owner].share_of(offered) / queue.weight(owner)
+
+    order: tuple[Waiting, ...] = ()
+    for line in (False, False), (True, False), (False, True):
+        these = [waiting for waiting in queue.waiting if (waiting.bake, waiting.background) == line]
+        order += _take_turns(these, held, part_of)
+    return order
 
 
 def admissible(queue: Queue, offered: Resources) -> tuple[Waiting, ...]:
@@ -63,12 +81,14 @@ def admissible(queue: Queue, offered: Resources) -> tuple[Waiting, ...]:
     return tuple(admitted)
 
 
-def _take_turns(line: Sequence[Waiting], held: dict[str, Resources], offered: Resources) -> tuple[Waiting, ...]:
-    """`line` in the order of turns. Adds the resources of `line` to `held`."""
+def _take_turns(
+    line: Sequence[Waiting], held: dict[str, Resources], part_of: Callable[[str], float]
+) -> tuple[Waiting, ...]:
+    """`line` in the order of turns, the owner with the smallest part next. Adds the resources of `line` to `held`."""
     lines: defaultdict[str, deque[tuple[int, Waiting]]] = defaultdict(deque)
     for arrival, waiting in enumerate(line):
         lines[waiting.owner].append((arrival, waiting))
-    turns = [(held[owner].share_of(offered), line[0][0], owner) for owner, line in lines.items()]
+    turns = [(part_of(owner), line[0][0], owner) for owner, line in lines.items()]
     heapq.heapify(turns)
     order = []
     while turns:
@@ -77,7 +97,7 @@ def _take_turns(line: Sequence[Waiting], held: dict[str, Resources], offered: Re
         order.append(waiting)
         held[owner] += waiting.needs
         if lines[owner]:
-            heapq.heappush(turns, (held[owner].share_of(offered), lines[owner][0][0], owner))
+            heapq.heappush(turns, (part_of(owner), lines[owner][0][0], owner))
     return tuple(order)
 
 

@@ -204,7 +204,7 @@ def _new_signer(common_name: str, start: datetime) -> _Signer:
     builder = (
         _builder(name, name, key, start)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(_key_usage(signs_certificates=True), critical=True)
+        .add_extension(key_usage(signs_certificates=True), critical=True)
     )
     return _Signer(builder.sign(key, hashes.SHA256()), key)
 
@@ -215,7 +215,7 @@ def _issue(signer: _Signer, leaf: _Leaf, start: datetime) -> tuple[x509.Certific
     builder = (
         _builder(_name(leaf.common_name, leaf.organization), signer.certificate.subject, key, start)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(signs_certificates=False), critical=True)
+        .add_extension(key_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage(leaf.usages), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer_key_id), critical=False)
     )
@@ -251,7 +251,8 @@ def _name(common_name: str, organization: str | None) -> x509.Name:
     return x509.Name([*groups, x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
-def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
+def key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    """Signatures, and those of certificates only where it is an authority's."""
     return x509.KeyUsage(
         digital_signature=True,
         key_cert_sign=signs_certificates,

@@ -5,6 +5,7 @@ No secret is ever logged, or part of an event, an error or an image.
 
 from __future__ import annotations
 
+import base64
 import re
 import secrets
 from collections.abc import Iterator, Mapping
@@ -49,7 +50,10 @@ class ClusterSecrets(BaseModel):
     pki: Mapping[str, str] = Field(default_factory=dict, repr=False)
 
     def redact(self, text: str) -> str:
-        """`text` without these secrets, without any single line of their keys, and without any other private key."""
+        """`text` without these secrets, without any single line of their keys, and without any other private key.
+
+        Base64 of a key in one piece, as Kubernetes' Secrets have it, is removed as well.
+        """
         text = _KEY_BLOCK.sub("[private key]", text)
         text = self._needles.sub("[secret]", text)
         # kubeadm prints the join command, with the token.
@@ -64,8 +68,22 @@ class ClusterSecrets(BaseModel):
         for key in (self.user_key.private, self.host_key.private, *keys):
             lines = (line.strip() for line in key.splitlines())
             yield from (line for line in lines if len(line) >= _SHORTEST_KEY_LINE and not line.startswith("-----"))
+            yield from base64_forms(key)
+        yield from base64_forms(self.bootstrap_token.partition(".")[2])
         for text in self.pki.values():
-            yield from _KEY_DATA.findall(text)
+            for data in _KEY_DATA.findall(text):
+                yield data
+                yield from base64_forms(data)
+
+
+def base64_forms(text: str) -> tuple[str, ...]:
+    """What of `text` is the same in the base64 of any longer text that contains it: three forms, by its place there."""
+    forms = []
+    for before, changed in ((0, 0), (1, 2), (2, 3)):
+        encoded = base64.b64encode(bytes(before) + text.encode()).decode()
+        # The last group depends on what follows.
+        forms.append(encoded[changed:-4])
+    return tuple(forms)
 
 
 def new_secrets(spec: ClusterSpec, now: datetime, advertised: str = "127.0.0.1") -> ClusterSecrets:
@@ -74,8 +92,8 @@ def new_secrets(spec: ClusterSpec, now: datetime, advertised: str = "127.0.0.1")
     `advertised`: the host in callers' kubeconfigs, which the API server's certificate is valid for.
     """
     return ClusterSecrets(
-        user_key=_ssh_key_pair("dayfly"),
-        host_key=_ssh_key_pair("dayfly-node"),
+        user_key=new_key_pair("dayfly"),
+        host_key=new_key_pair("dayfly-node"),
         bootstrap_token=f"{secrets.token_hex(3)}.{secrets.token_hex(8)}",
         pki=issue_pki(spec, now, advertised) if spec.manifest.kubernetes is not None else {},
     )
@@ -89,14 +107,15 @@ def fork_secrets(template: ClusterSecrets, now: datetime) -> ClusterSecrets:
     the host that was advertised when the template was created.
     """
     return ClusterSecrets(
-        user_key=_ssh_key_pair("dayfly"),
-        host_key=_ssh_key_pair("dayfly-node"),
+        user_key=new_key_pair("dayfly"),
+        host_key=new_key_pair("dayfly-node"),
         bootstrap_token=template.bootstrap_token,
         pki=reissue_clients(template.pki, now) if template.pki else {},
     )
 
 
-def _ssh_key_pair(comment: str) -> SshKeyPair:
+def new_key_pair(comment: str) -> SshKeyPair:
+    """A new key pair."""
     key = Ed25519PrivateKey.generate()
     private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode()
     public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -117,7 +118,7 @@ async def _make_volume(docker: Docker, volume: Volume) -> None:
 async def _start_first(container: DockerContainer, files: Sequence[File]) -> None:
     try:
         if files:
-            await container.put_archive("/", archive(files))  # type: ignore[no-untyped-call]
+            await container.put_archive("/", io.BytesIO(archive(files)))  # type: ignore[no-untyped-call]
         await container.start()
     except DockerError:
         # It never ran, so it has no evidence to keep, and it would block a retry.
@@ -129,7 +130,7 @@ async def _start_again(found: _Found, name: str, files: Sequence[File], *, again
     """Start a container that holds a cluster's state. On failure the container is kept, with its ports."""
     try:
         if files:
-            await found.handle.put_archive("/", archive(files))  # type: ignore[no-untyped-call]
+            await found.handle.put_archive("/", io.BytesIO(archive(files)))  # type: ignore[no-untyped-call]
         await found.handle.start()
     except DockerError as error:
         if again and is_status(error, 404):

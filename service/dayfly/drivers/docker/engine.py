@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Final
 
 from aiodocker.containers import DockerContainer
@@ -20,6 +21,7 @@ from dayfly.drivers.docker import events as docker_events
 from dayfly.drivers.docker import exec as docker_exec
 from dayfly.drivers.docker.client import LOOK_SECONDS, DockerClient
 from dayfly.drivers.docker.errors import engine_errors, is_status
+from dayfly.drivers.docker.image_files import unpack
 from dayfly.drivers.docker.objects import (
     carries,
     delete_all,
@@ -31,7 +33,7 @@ from dayfly.drivers.docker.objects import (
     still_there,
 )
 from dayfly.drivers.interfaces import ByteStream, ContainerStatus, EngineEvent, EngineInfo, ExecResult, File
-from dayfly.errors import ContainerExited
+from dayfly.errors import ContainerExited, ContainerRemoved
 
 _GONE_POLL_SECONDS: Final = 0.1
 _GONE_SECONDS: Final = 60.0
@@ -121,6 +123,16 @@ class DockerEngine:
             async with asyncio.timeout(LOOK_SECONDS):
                 read = container_output.file_end(self._client.get(), name, path, tail_bytes=tail_bytes)
                 return await or_none(read) or b""
+
+    async def copy_out(self, name: str, path: str, folder: Path) -> None:
+        doing = f"copying {path} out of {name}"
+        with engine_errors(doing):
+            try:
+                await unpack(self._client.get(), name, path, folder, doing)
+            except DockerError as error:
+                if is_status(error, 404):
+                    raise ContainerRemoved(f"{doing}: the container or the file does not exist") from error
+                raise
 
     async def endpoints(self, cluster_id: str) -> Mapping[int, Endpoint]:
         async with self._client.looking(f"listing the ports of {cluster_id}"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -112,7 +113,7 @@ def _line(name: str, raw: bytes) -> OutputLine:
 async def _start(container: DockerContainer, stream: Stream, tool: ToolContainer) -> None:
     async with asyncio.timeout(_CHANGE_SECONDS):
         if tool.files:
-            await container.put_archive("/", archive(tool.files))  # type: ignore[no-untyped-call]
+            await container.put_archive("/", io.BytesIO(archive(tool.files)))  # type: ignore[no-untyped-call]
         await stream.__aenter__()
         await container.start()
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Literal, Protocol
 
 from dayfly.domain.cluster.model import Endpoint
@@ -155,6 +156,12 @@ class ContainerEngine(Protocol):
 
     async def read_file(self, name: str, path: str, *, tail_bytes: int) -> bytes:
         """The last `tail_bytes` of a file in a container, running or not; b"" when there is no such file."""
+
+    async def copy_out(self, name: str, path: str, folder: Path) -> None:
+        """Copy a file of any size out of a container, running or not, into `folder`. It belongs to this process's user.
+
+        Raises ContainerRemoved for a missing container or file, BakeFailed where it cannot be unpacked, DiskFull.
+        """
 
     async def endpoints(self, cluster_id: str) -> Mapping[int, Endpoint]:
         """Port of the namespace's outer address → the host's address and port that publish it."""

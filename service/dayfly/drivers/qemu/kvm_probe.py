@@ -26,6 +26,7 @@ _MACHINE: Final = (
     *("-no-reboot", "-display", "none", "-nodefaults", "-serial", "stdio"),
 )
 """A machine without a disk: its kernel panics within seconds, which ends QEMU."""
+_NO_KERNEL: Final = b"could not open kernel file"
 _ALIVE: Final = b"Linux version"
 """A kernel's first output. QEMU may exit with 0 without having run a kernel."""
 
@@ -69,6 +70,9 @@ async def probe_kvm(
         return AcceleratorAnswer("tcg", f"KVM is not tested yet: there is no image {image} to boot", 0.0)
     except EngineRefused as error:
         return AcceleratorAnswer("tcg", f"the engine does not provide {device}: {error.for_operator}", 0.0)
+    if result is not None and _NO_KERNEL in result.stderr:
+        # Another image may have a kernel.
+        return AcceleratorAnswer("tcg", f"KVM is not tested yet: the image {image} has no kernel to boot", 0.0)
     seconds = round(clock.monotonic() - began, 2)
     accelerator, reason = _judge(result)
     answer = AcceleratorAnswer(accelerator, reason, seconds)

@@ -19,6 +19,8 @@ from dayfly.images.process import run
 
 LABEL: Final = "CIDATA"
 """cloud-init looks for this label, or the same in small letters, which FAT file systems do not have."""
+_MODULES: Final = {"init": ("growpart", "resizefs", "users_groups", "ssh"), "config": (), "final": ()}
+"""Stage of cloud-init → its modules."""
 _CYLINDERS, _HEADS, _SECTORS = 80, 2, 36
 """2.8 MiB: the usual floppy of this size, so that mtools needs no other option."""
 
@@ -43,8 +45,9 @@ class BakeSeed:
 
     def _user_data(self) -> dict[str, Any]:
         return {
+            # In place of the image's own lists: other modules do what no node needs, and one that fails ends the bake.
+            **{f"cloud_{stage}_modules": list(modules) for stage, modules in _MODULES.items()},
             "disable_root": False,
-            "ssh_pwauth": False,
             # Root alone: without `default`, cloud-init does not make the image's own user.
             "users": [{"name": "root", "lock_passwd": True, "ssh_authorized_keys": [self.user_key]}],
             "ssh_deletekeys": True,
@@ -52,17 +55,13 @@ class BakeSeed:
             "ssh_keys": {"ed25519_private": self.host_key.private, "ed25519_public": self.host_key.public},
             "growpart": {"mode": "auto", "devices": ["/"], "ignore_growroot_disabled": True},
             "resize_rootfs": True,
-            "package_update": False,
-            "package_upgrade": False,
-            # The sources of packages are those of the image; the bake replaces them where mirrors are set.
-            "apt": {"preserve_sources_list": True},
             "manage_etc_hosts": False,
         }
 
     def _network(self) -> dict[str, Any]:
-        # `optional`: the boot does not wait until the network is online.
+        # Not `optional`: where no card is required, systemd-networkd-wait-online waits for two minutes, and fails.
         # `set-name`: without it, only some renderers of cloud-init find the card by its address.
-        card = {"match": {"macaddress": self.mac}, "set-name": "eth0", "dhcp4": True, "optional": True}
+        card = {"match": {"macaddress": self.mac}, "set-name": "eth0", "dhcp4": True}
         return {"version": 2, "ethernets": {"eth0": card}}
 
 

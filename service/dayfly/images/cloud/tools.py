@@ -16,6 +16,7 @@ TOOLS: Final[Mapping[str, str]] = {
     "mformat": "mtools",
     "qemu-img": "qemu-utils",
     "sfdisk": "fdisk",
+    "ssh": "openssh-client",
 }
 """Program → its Debian package."""
 

@@ -15,8 +15,8 @@ from dayfly.drivers.interfaces import File
 from dayfly.drivers.tar import archive
 
 
-def seed_file(cluster_id: str, node: Node, secrets: ClusterSecrets) -> File:
-    return File(qemu_cmdline.SEED_FILE, identity(cluster_id, node, secrets))
+def seed_file(cluster_id: str, node: Node, secrets: ClusterSecrets, more: Sequence[File] = ()) -> File:
+    return File(qemu_cmdline.SEED_FILE, identity(cluster_id, node, secrets, more))
 
 
 def identity(

@@ -63,15 +63,18 @@ async def insert_cluster(
     *,
     needs: Resources | None = None,
     unless: ColumnElement[bool] | None = None,
+    principal: str | None = None,
 ) -> bool:
     """Insert the cluster and notify admission. Where `unless` holds, do nothing and return False.
 
-    `needs`: the host's resources, if they differ from the spec's. Raises IntegrityError if the name or id is taken.
+    `needs`: the host's resources, if they differ from the spec's. `principal`: who uses them; None: the cluster's pool
+    or template. Raises IntegrityError if the name or id is taken.
     """
     values = {
         **cluster_columns(cluster),
         **needs_columns(needs or demand(cluster.spec)),
         "due_at": schedule.look(cluster, cluster.created_at),
+        "principal": principal or _own_principal(cluster),
     }
     if unless is None:
         await transaction.execute(insert(clusters).values(values))
@@ -84,6 +87,12 @@ async def insert_cluster(
     await _insert_labels(transaction, cluster)
     transaction.wake(cluster.id, QUEUE)
     return True
+
+
+def _own_principal(cluster: Cluster) -> str | None:
+    if cluster.pool_id is not None:
+        return f"pool:{cluster.pool_id}"
+    return None if cluster.template_id is None else f"template:{cluster.template_id}"
 
 
 async def replace_labels(transaction: Transaction, cluster: Cluster) -> None:

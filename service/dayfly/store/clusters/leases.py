@@ -158,9 +158,16 @@ class Leases(StorePart):
 
 
 @asynccontextmanager
-async def guarded(database: Database, claim: Claim) -> AsyncIterator[tuple[Transaction, Row[Any]]]:
-    """A transaction that holds the claim's row. Raises LeaseLost."""
+async def guarded(
+    database: Database, claim: Claim, service_clock: ServiceClock | None = None
+) -> AsyncIterator[tuple[Transaction, Row[Any]]]:
+    """A transaction that holds the claim's row. `service_clock`: for one that writes times of usage.
+
+    Raises LeaseLost.
+    """
     async with database.write() as transaction:
+        if service_clock is not None:
+            await service_clock.settle(transaction)
         row = await _lock(transaction, claim)
         if row is None:
             raise _lost(claim)

@@ -16,7 +16,10 @@ from dayfly.domain.cluster.boot_source import BootSource
 from dayfly.domain.cluster.expiry import must_hibernate
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster, NewEvent
+from dayfly.domain.scheduling.resources import demand
+from dayfly.domain.security.principal import Reference
 from dayfly.errors import Conflict, NotFound
+from dayfly.store import quota_checks
 from dayfly.store.clusters import schedule
 from dayfly.store.clusters.updates import describe_hold
 from dayfly.store.commands import IdempotencyKey
@@ -35,7 +38,7 @@ class LifecycleRequests(StorePart):
     was hibernated. Delete needs no key.
     """
 
-    async def reset(self, id_or_name: str, to: BootSource, key: IdempotencyKey | None = None) -> Cluster:
+    async def reset(self, id_or_name: str | Reference, to: BootSource, key: IdempotencyKey | None = None) -> Cluster:
         """Request a reset, due at once, to a checkpoint or to the pristine state (IMAGE).
 
         Raises NotFound (of the cluster or the checkpoint), NotReady, and Conflict if another request is pending.
@@ -51,7 +54,7 @@ class LifecycleRequests(StorePart):
                 await _find_checkpoint(transaction, cluster, to.name)
             return await _request(transaction, row, {"reset_to": str(to)})
 
-    async def hibernate(self, id_or_name: str, key: IdempotencyKey | None = None) -> Cluster:
+    async def hibernate(self, id_or_name: str | Reference, key: IdempotencyKey | None = None) -> Cluster:
         """Request hibernation, due at once: a worker saves and stops the VMs.
 
         Raises NotFound, NotReady, and Conflict if another request is pending. Raises CarriedOut, IdempotencyKeyReused.
@@ -65,12 +68,12 @@ class LifecycleRequests(StorePart):
             require_ready(row)
             return await _request(transaction, row, {"desired": Desired.HIBERNATED})
 
-    async def resume(self, id_or_name: str, key: IdempotencyKey | None = None) -> Cluster:
+    async def resume(self, id_or_name: str | Reference, key: IdempotencyKey | None = None) -> Cluster:
         """Request that the cluster run again, due at once.
 
         If the cluster has expired and a hold keeps it hibernated, the hold keeps it running from now on: otherwise a
         worker would hibernate it again. Raises NotFound, and Conflict if the cluster failed or is being deleted.
-        Raises CarriedOut, IdempotencyKeyReused.
+        Raises QuotaExceeded, CarriedOut, IdempotencyKeyReused.
         """
         async with self._database.write(caller_waits=True) as transaction:
             row = await lock_named(transaction, id_or_name)
@@ -80,6 +83,10 @@ class LifecycleRequests(StorePart):
                 raise Conflict(f"cluster {cluster.name} failed and cannot be resumed")
             if cluster.desired is Desired.PRESENT:
                 return cluster
+            if cluster.phase is Phase.HIBERNATED:
+                # Its disk is counted already.
+                needs = replace(demand(cluster.spec), disk_gib=0)
+                await quota_checks.require(transaction, cluster.owner, vars(needs))
             changes: dict[str, object] = {"desired": Desired.PRESENT}
             if cluster.hold is not None and must_hibernate(cluster, transaction.now):
                 hold = replace(cluster.hold, vms="running")
@@ -87,7 +94,7 @@ class LifecycleRequests(StorePart):
                 changes |= hold_columns(hold)
             return await _request(transaction, row, changes)
 
-    async def delete(self, id_or_name: str) -> Cluster:
+    async def delete(self, id_or_name: str | Reference) -> Cluster:
         """Request a deletion, due at once. May be repeated. Raises NotFound."""
         async with self._database.write(caller_waits=True) as transaction:
             row = await lock_named(transaction, id_or_name)

@@ -84,7 +84,8 @@ async def take_member(transaction: Transaction, new: NewCluster) -> Cluster | No
             hold=new.hold,
         )
     )
-    claimed = cluster_from(await write_cluster(transaction, taken.id, {**cluster_columns(taken), "due_at": now}))
+    values = {**cluster_columns(taken), "due_at": now, "principal": new.principal}
+    claimed = cluster_from(await write_cluster(transaction, taken.id, values))
     # An older Dayfly let callers label a member.
     await replace_labels(transaction, claimed)
     waited = (now - member.created_at).total_seconds()

@@ -17,10 +17,11 @@ from dayfly.domain.scheduling.resources import demand
 from dayfly.domain.security.secrets import ClusterSecrets
 from dayfly.errors import Conflict
 from dayfly.store.clusters.leases import guarded
+from dayfly.store.clusters.service_clock import MeteredPart
 from dayfly.store.clusters.status_updates import put_secrets
 from dayfly.store.commands import Claim
 from dayfly.store.db import tables
-from dayfly.store.db.database import StorePart, Transaction
+from dayfly.store.db.database import Transaction
 from dayfly.store.db.mapping import addon_columns, cluster_from, needs_columns, plain
 from dayfly.store.db.shared_queries import append_events, write_cluster
 from dayfly.vocabulary import TemplatePhase
@@ -28,7 +29,7 @@ from dayfly.vocabulary import TemplatePhase
 _FOR_NEW_FORKS: Final = (TemplatePhase.VERIFYING, TemplatePhase.READY)
 
 
-class ProvisioningStatus(StorePart):
+class ProvisioningStatus(MeteredPart):
     async def begin(
         self,
         claim: Claim,
@@ -47,7 +48,7 @@ class ProvisioningStatus(StorePart):
         Clears `paused`. Adds a `phase` event if the phase changes.
         Raises Conflict if a new template accepts no forks, or the cluster's own template is failed or gone.
         """
-        async with guarded(self._database, claim) as (transaction, row):
+        async with guarded(self._database, claim, self._service_clock) as (transaction, row):
             old = cluster_from(row)
             if old.phase is not Phase.PROVISIONING:
                 check_transition(old.phase, Phase.PROVISIONING)

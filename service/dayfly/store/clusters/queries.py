@@ -12,18 +12,22 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dayfly.domain.cluster.lifecycle import LIVING, Phase
 from dayfly.domain.cluster.model import Cluster, Event, Purpose, StepReport
-from dayfly.domain.scheduling.resources import demand
+from dayfly.domain.quota import require_ttl
+from dayfly.domain.scheduling.resources import Resources, demand
+from dayfly.domain.security.principal import EVERYWHERE, Reference, Scope
 from dayfly.domain.security.secrets import ClusterSecrets
 from dayfly.errors import BadName, Internal, NameTaken
+from dayfly.store import quota_checks
 from dayfly.store.clusters.create import insert_cluster, new_cluster
 from dayfly.store.clusters.pool_claims import member_pauses, members_left, take_member
+from dayfly.store.clusters.service_clock import MeteredPart
 from dayfly.store.commands import IdempotencyKey, NewCluster, Page
 from dayfly.store.create_locks import lock_key_and_name
 from dayfly.store.db import tables
 from dayfly.store.db.cursors import cursor_of, older_than
-from dayfly.store.db.database import StorePart, Transaction
+from dayfly.store.db.database import Transaction
 from dayfly.store.db.mapping import cluster_from, event_from, step_from
-from dayfly.store.db.shared_queries import named, not_found
+from dayfly.store.db.shared_queries import in_scope, named, only
 from dayfly.store.db.tables import clusters
 from dayfly.store.idempotency_keys import find_use, record_use
 from dayfly.vocabulary import CLUSTER_NAME
@@ -32,13 +36,13 @@ _ATTEMPTS: Final = 5
 """Attempts of a creation that conflicts with concurrent creations of the same key, name or id."""
 
 
-class ClusterQueries(StorePart):
+class ClusterQueries(MeteredPart):
     async def create(self, new: NewCluster, key: IdempotencyKey | None = None) -> tuple[Cluster, bool]:
         """Create a cluster in the queue, or claim a matching pool member, which is ready: (cluster, whether it is new).
 
         While every matching member is locked or leased, waits up to pool_claims.WAIT_SECONDS for a member.
         A repeated `key` with the same fingerprint returns the cluster of the first request, as long as its row exists.
-        Raises NameTaken, IdempotencyKeyReused, BadName.
+        Raises NameTaken, IdempotencyKeyReused, BadName, QuotaExceeded.
         """
         if new.name is not None and not CLUSTER_NAME.fullmatch(new.name):
             raise BadName(f"{new.name!r} is not a valid cluster name")
@@ -57,7 +61,8 @@ class ClusterQueries(StorePart):
         while True:
             pause = next(pauses)
             async with self._database.write(caller_waits=True) as transaction:
-                await lock_key_and_name(transaction, key, new.name)
+                await self._service_clock.settle(transaction)
+                await lock_key_and_name(transaction, key, new.name and f"{new.owner} {new.name}")
                 if key is not None and (old := await _find_by_idempotency_key(transaction.connection, key)):
                     return old, False
                 if made := await _record(transaction, new, key, may_wait=pause is not None):
@@ -70,11 +75,9 @@ class ClusterQueries(StorePart):
         async with self._database.read() as connection:
             return await _find_by_idempotency_key(connection, key)
 
-    async def get(self, id_or_name: str) -> Cluster:
+    async def get(self, id_or_name: str | Reference) -> Cluster:
         """A name finds living clusters only, an id also deleted clusters. Raises NotFound."""
-        if (row := await self._row(select(clusters).where(named(id_or_name)))) is None:
-            raise not_found(id_or_name)
-        return cluster_from(row)
+        return cluster_from(only(await self._rows(select(clusters).where(named(id_or_name))), id_or_name, "cluster"))
 
     async def list(
         self,
@@ -84,14 +87,16 @@ class ClusterQueries(StorePart):
         purposes: Collection[Purpose] = frozenset({Purpose.CLUSTER}),
         owner: str | None = None,
         name: str | None = None,
+        scope: Scope = EVERYWHERE,
         limit: int = 100,
         cursor: str | None = None,
     ) -> Page:
-        """Clusters of `owner`, with `name` (None: any), all of `labels`, one of `phases` (empty: all but deleted) and
-        one of `purposes`, newest first. Raises InvalidRequest for an invalid cursor.
+        """Clusters in `scope`, of `owner`, with `name` (None: any), all of `labels`, one of `phases` (empty: all but
+        deleted) and one of `purposes`, newest first. Raises InvalidRequest for an invalid cursor.
         """
         newest_first = (clusters.c.created_at.desc(), clusters.c.id.desc())
-        matching = and_(_in_phases(phases), clusters.c.purpose.in_(sorted(purposes)))
+        visible = in_scope(clusters.c.owner, scope)
+        matching = and_(_in_phases(phases), clusters.c.purpose.in_(sorted(purposes)), *visible)
         query = select(clusters.c.id).where(matching).order_by(*newest_first).limit(limit + 1)
         if name is not None:
             query = query.where(clusters.c.name == name)
@@ -156,35 +161,41 @@ async def _record(
 ) -> Cluster | None:
     """As _insert_or_take, with the key recorded. Raises NameTaken, or IntegrityError on a conflict."""
     connection = transaction.connection
-    if new.name is not None and (await connection.execute(select(clusters.c.id).where(named(new.name)))).first():
-        raise NameTaken(f"a cluster named {new.name} exists")
-    cluster = await _insert_or_take(transaction, new, may_wait=may_wait)
+    if new.name is not None:
+        taken = named(Reference(new.name, Scope(new.owner)))
+        if (await connection.execute(select(clusters.c.id).where(taken))).first():
+            raise NameTaken(f"a cluster named {new.name} exists")
+    needs = demand(new.spec, memory_factor=1.0 if new.spec.isolation == "strict" else new.memory_factor)
+    quota = await quota_checks.require(transaction, new.owner, quota_checks.cluster_wants(needs))
+    require_ttl(new.owner, quota, new.spec.ttl_seconds)
+    cluster = await _insert_or_take(transaction, new, needs, may_wait=may_wait)
     if cluster is not None:
+        transaction.concerns("cluster", cluster.id, cluster.name)
         await record_use(transaction, key, cluster_id=cluster.id)
     return cluster
 
 
-async def _insert_or_take(transaction: Transaction, new: NewCluster, *, may_wait: bool) -> Cluster | None:
+async def _insert_or_take(
+    transaction: Transaction, new: NewCluster, needs: Resources, *, may_wait: bool
+) -> Cluster | None:
     """A new cluster in the queue, or a matching pool member.
 
     None, with nothing written, only if `may_wait`: matching members exist, and each is locked or leased.
     """
     cluster = new_cluster(new.spec, transaction.now, name=new.name, owner=new.owner, hold=new.hold)
-    if new.spec.isolation == "strict":
-        await insert_cluster(transaction, cluster)
-        return cluster
-    needs = demand(new.spec, memory_factor=new.memory_factor)
-    if new.spec.ports:
-        # A member's container for the network exists, and no port can be published on it any more.
-        await insert_cluster(transaction, cluster, needs=needs)
+    # Of a member, the container for the network exists, and no port can be published on it any more.
+    if new.spec.isolation == "strict" or new.spec.ports:
+        await insert_cluster(transaction, cluster, needs=needs, principal=new.principal)
         return cluster
     left = members_left(new.spec, new.owner)
-    if await insert_cluster(transaction, cluster, needs=needs, unless=left):
+    if await insert_cluster(transaction, cluster, needs=needs, unless=left, principal=new.principal):
         return cluster
     if taken := await take_member(transaction, new):
         return taken
     # `left` is evaluated again: other transactions may have claimed the remaining members since.
-    recorded = await insert_cluster(transaction, cluster, needs=needs, unless=left if may_wait else None)
+    recorded = await insert_cluster(
+        transaction, cluster, needs=needs, unless=left if may_wait else None, principal=new.principal
+    )
     return cluster if recorded else None
 
 

@@ -26,11 +26,12 @@ from dayfly.domain.cluster.expiry import expiry
 from dayfly.domain.cluster.lifecycle import Desired
 from dayfly.store.clusters import schedule
 from dayfly.store.db import tables
-from dayfly.store.db.database import Database, Transaction
+from dayfly.store.db.database import Database, StorePart, Transaction
 from dayfly.store.db.mapping import cluster_from
 from dayfly.store.db.shared_queries import write_cluster
 from dayfly.store.db.tables import clusters, service_clock, templates
 from dayfly.store.db.types import DatabaseNow
+from dayfly.store.db.usage_rows import move_open
 
 _log = structlog.get_logger(__name__)
 
@@ -101,6 +102,15 @@ class ServiceClock:
             async with self._database.write() as transaction:
                 await self.catch_up(transaction)
 
+    async def settle(self, transaction: Transaction) -> None:
+        """As catch_up, before the transaction writes times of usage; nothing is read unless the clock may be set."""
+        last = self._last
+        if last is not None:
+            expected = last.now + timedelta(seconds=self._boot_clock().seconds - last.after)
+            if abs(transaction.now - expected) <= JUMP / 2:
+                return
+        await self.catch_up(transaction)
+
     async def catch_up(self, transaction: Transaction, *, starting: bool = False) -> _Look:
         """Correct what a set clock, or a time without an API process, would end or prolong.
 
@@ -169,8 +179,20 @@ class ServiceClock:
         return {"seen_at": look.now, "boot_id": self._boot_clock().boot_id, "boot_seconds": seconds}
 
 
+class MeteredPart(StorePart):
+    """A part of the store that writes times of usage, after `_service_clock.settle()`, or reads them."""
+
+    def __init__(self, database: Database, service_clock: ServiceClock) -> None:
+        super().__init__(database)
+        self._service_clock = service_clock
+
+
 async def _move(transaction: Transaction, jump: timedelta, look: _Look, window: timedelta) -> None:
-    """Move all times by `jump`, except past ones of the last `window`: they are by the new clock."""
+    """Move all times by `jump`, except past ones of the last `window`: they are by the new clock.
+
+    No usage interval is by the new clock: transactions that write one call settle() first.
+    """
+    await move_open(transaction.connection, jump, look.now)
 
     def moved(time: datetime | None) -> datetime | None:
         written_since = time is not None and look.now - window <= time <= look.now

@@ -17,10 +17,11 @@ from dayfly.domain.cluster.model import Cluster, Endpoint, Fault, NewEvent, Purp
 from dayfly.domain.scheduling.resources import demand, hibernated_demand, stopped_demand
 from dayfly.domain.security.secrets import ClusterSecrets
 from dayfly.store.clusters.leases import NO_LEASE, guarded
+from dayfly.store.clusters.service_clock import MeteredPart
 from dayfly.store.clusters.template_builds import fail_template_build
 from dayfly.store.commands import Claim
 from dayfly.store.db import tables
-from dayfly.store.db.database import StorePart, Transaction
+from dayfly.store.db.database import Transaction
 from dayfly.store.db.mapping import (
     addon_columns,
     cluster_from,
@@ -39,7 +40,7 @@ EVIDENCE_BYTES: Final = 64 * 1024
 """Stored size of an evidence text. The end is stored: the reason is there."""
 
 
-class StatusUpdates(StorePart):
+class StatusUpdates(MeteredPart):
     """Phases, steps, events and other status. Every method raises LeaseLost."""
 
     async def set_phase(
@@ -65,7 +66,7 @@ class StatusUpdates(StorePart):
         - deleted: secrets, endpoints, checkpoints, reservation and claim are removed; the name is free
         - failed or deleted, of a cluster that builds or verifies a template: the template fails
         """
-        async with guarded(self._database, claim) as (transaction, row):
+        async with guarded(self._database, claim, self._service_clock) as (transaction, row):
             now = transaction.now
             old = cluster_from(row)
             new = replace(old, phase=phase, updated_at=now)
@@ -145,14 +146,14 @@ class StatusUpdates(StorePart):
 
     async def free(self, claim: Claim) -> None:
         """Release the cluster's reservation: no object of the cluster is left on the engine, no checkpoint either."""
-        async with guarded(self._database, claim) as (transaction, row):
+        async with guarded(self._database, claim, self._service_clock) as (transaction, row):
             if row.reserved:
                 values = await _give_back(transaction, claim)
                 await write_cluster(transaction, row.id, {**values, "updated_at": transaction.now})
 
     async def free_machines(self, claim: Claim) -> None:
         """Free vCPUs and memory of a cluster whose machines are stopped for good; its disk stays reserved."""
-        async with guarded(self._database, claim) as (transaction, row):
+        async with guarded(self._database, claim, self._service_clock) as (transaction, row):
             if row.reserved and row.vcpus:
                 needs = needs_columns(stopped_demand(cluster_from(row).spec))
                 await write_cluster(transaction, row.id, {**needs, "updated_at": transaction.now})

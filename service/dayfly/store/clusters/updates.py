@@ -14,20 +14,24 @@ from sqlalchemy import Row
 
 from dayfly.domain.addon import after_request
 from dayfly.domain.cluster.model import Cluster, Hold, NewEvent
+from dayfly.domain.quota import require_ttl
+from dayfly.domain.security.principal import Reference
 from dayfly.errors import Conflict
 from dayfly.store.clusters import schedule
 from dayfly.store.clusters.create import replace_labels
+from dayfly.store.clusters.service_clock import MeteredPart
 from dayfly.store.commands import UNSET, Change
-from dayfly.store.db.database import StorePart, Transaction
+from dayfly.store.db.database import Transaction
 from dayfly.store.db.mapping import addon_columns, cluster_from, hold_columns
 from dayfly.store.db.shared_queries import append_events, lock_named, require_active, require_ready, write_cluster
 from dayfly.store.notify.commit_notifier import WORK, request_topic
+from dayfly.store.quota_checks import quota_of
 
 
-class ClusterUpdates(StorePart):
+class ClusterUpdates(MeteredPart):
     async def change(
         self,
-        id_or_name: str,
+        id_or_name: str | Reference,
         change: Change,
         allow: Callable[[Cluster], None] = lambda _: None,
         require: Callable[[Cluster], None] = lambda _: None,
@@ -36,14 +40,17 @@ class ClusterUpdates(StorePart):
 
         `allow` gets the updated cluster, `require` the cluster before: each raises an error to reject the update.
         Raises NotFound, and Conflict if the cluster is deleted, is being deleted, or is not a caller's. Raises NotReady
-        and Conflict for add-ons of a cluster that is not ready, or about to be another.
+        and Conflict for add-ons of a cluster that is not ready, or about to be another. Raises QuotaExceeded.
         """
         async with self._database.write(caller_waits=True) as transaction:
+            await self._service_clock.settle(transaction)
             row = await lock_named(transaction, id_or_name)
             old = require_active(row) if change.addons is UNSET else require_ready(row)
             require(old)
             new = _changed(old, change)
             allow(new)
+            if change.ttl_seconds is not UNSET:
+                require_ttl(new.owner, await quota_of(transaction.connection, new.owner), new.spec.ttl_seconds)
             changes = _describe_changes(old, new)
             if not changes:
                 return old
@@ -64,7 +71,7 @@ class ClusterUpdates(StorePart):
             transaction.wake(new.id)
             return cluster_from(await write_cluster(transaction, new.id, values))
 
-    async def heartbeat(self, id_or_name: str) -> Cluster:
+    async def heartbeat(self, id_or_name: str | Reference) -> Cluster:
         """Extend the expiry by a heartbeat. No event, no notification.
 
         Raises NotFound, and Conflict if the cluster has no heartbeat interval, is deleted, is being deleted, or is not

@@ -27,7 +27,7 @@ def bake_from(row: Row[Any]) -> Bake:
     return Bake(
         id=row.id,
         owner=row.owner,
-        order=BakeOrder(row.recipe, row.variables, row.definition),
+        order=_order(row),
         phase=BakePhase(row.phase),
         created_at=row.created_at,
         started_at=row.started_at,
@@ -36,7 +36,31 @@ def bake_from(row: Row[Any]) -> Bake:
         attempts=row.attempts,
         image=None if row.image is None else BakedImage(row.image, row.image_id),
         fault=fault,
+        reserved=row.reserved,
     )
+
+
+_OPTIONS: Final = ("conformance", "state", "promote")
+"""Fields of an order in the column `options`, where they are set."""
+
+
+def order_values(order: BakeOrder) -> dict[str, Any]:
+    """The columns of an order."""
+    unset = BakeOrder(order.recipe)
+    options = {name: getattr(order, name) for name in _OPTIONS if getattr(order, name) != getattr(unset, name)}
+    return {
+        "recipe": order.recipe,
+        "variables": dict(order.variables),
+        "definition": None if order.definition is None else dict(order.definition),
+        "options": options or None,
+    }
+
+
+def _order(row: Row[Any]) -> BakeOrder:
+    options = {name: one for name, one in (row.options or {}).items() if name in _OPTIONS}
+    if "conformance" in options:
+        options["conformance"] = tuple(map(str, options["conformance"]))
+    return BakeOrder(row.recipe, row.variables, row.definition, **options)
 
 
 def bake_event_from(row: Row[Any]) -> BakeEvent:

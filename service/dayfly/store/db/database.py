@@ -24,14 +24,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from dayfly.concurrency import uncancellable
+from dayfly.domain.audit import AuditTarget
 from dayfly.errors import InvalidRequest
+from dayfly.store.db.audit_rows import insert_accepted, note_commit
 from dayfly.store.db.event_rows import insert_events
 from dayfly.store.db.migrate import current_revisions, migrate
 from dayfly.store.db.sqlite_file import open_sqlite_file
 from dayfly.store.db.types import DatabaseNow
+from dayfly.store.db.webhook_messages import insert_deliveries
 from dayfly.store.db.write_turn import WriteTurn
 from dayfly.store.driver_errors import translated
-from dayfly.store.notify.commit_notifier import CommitNotifier
+from dayfly.store.notify.commit_notifier import WEBHOOKS, CommitNotifier
 from dayfly.store.notify.postgresql_listen import PostgresqlListener
 
 TRANSACTION_SECONDS: Final = 30.0
@@ -61,9 +64,15 @@ class Transaction:
     own_topics: set[str] = field(default_factory=set)
     events: list[dict[str, object]] = field(default_factory=list)
     """Rows of `events`, which are inserted just before the commit (event_rows.py)."""
+    targets: list[AuditTarget] = field(default_factory=list)
+    """What the caller's request is about that this transaction carries out; the last counts."""
 
     async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
         return await self.connection.execute(statement, parameters)
+
+    def concerns(self, kind: str, target_id: str | None, name: str | None = None) -> None:
+        """This transaction carries a caller's request about a `kind` (`cluster`, `pool`, …) out (audit_rows.py)."""
+        self.targets.append(AuditTarget(kind, target_id, name))
 
     def wake(self, *topics: str) -> None:
         """On commit, wake the watches of `topics`. A cluster's id is the topic of all its changes."""
@@ -148,11 +157,18 @@ class Database:
                     now = (await connection.execute(_NOW)).scalar_one()
                     transaction = Transaction(connection, now, topics, own_topics)
                     yield transaction
+                    entry = None
+                    if transaction.targets:
+                        entry = await insert_accepted(connection, now, transaction.targets[-1])
                     if transaction.events:
+                        if await insert_deliveries(connection, transaction.events):
+                            transaction.wake(WEBHOOKS)
                         await insert_events(connection, transaction.events)
                     if topics and self._listener is not None:
                         # Within the transaction: PostgreSQL sends the notification if and only if it commits.
                         await self._listener.notify(connection, topics)
+                if entry is not None:
+                    note_commit(entry)
         finally:
             # On errors, too: the commit may have succeeded although its response was lost.
             for topic in topics | own_topics:

@@ -27,6 +27,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from dayfly.domain.cluster.boot_source import BootSource
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster, NewEvent, Purpose
+from dayfly.domain.security.principal import Reference, Scope
 from dayfly.errors import Conflict, NotFound, NotReady
 from dayfly.store.db import ids as names
 from dayfly.store.db import tables
@@ -34,6 +35,7 @@ from dayfly.store.db.database import Transaction
 from dayfly.store.db.mapping import cluster_from, event_columns
 from dayfly.store.db.tables import clusters
 from dayfly.store.db.types import DatabaseNow
+from dayfly.store.db.usage_rows import METERED, meter
 from dayfly.store.notify.commit_notifier import EVENTS, QUEUE, WORK, request_topic
 
 _WRITE: Final = update(clusters).where(clusters.c.id == bindparam("row_id")).returning(clusters)
@@ -47,15 +49,29 @@ _BATCH: Final = 1000
 """Ids in one statement: databases limit the number of parameters."""
 
 
-def named(id_or_name: str) -> ColumnElement[bool]:
-    """A name matches living clusters only, an id also deleted clusters."""
-    if names.is_id(id_or_name):
-        return clusters.c.id == id_or_name
-    return and_(clusters.c.name == id_or_name, tables.LIVING)
+def named(id_or_name: str | Reference) -> ColumnElement[bool]:
+    """A name matches living clusters only, an id also deleted clusters; both those of the reference's scope."""
+    which = Reference.of(id_or_name)
+    if names.is_id(which.text):
+        return and_(clusters.c.id == which.text, *in_scope(clusters.c.owner, which.scope))
+    return and_(clusters.c.name == which.text, tables.LIVING, *in_scope(clusters.c.owner, which.scope))
 
 
-def not_found(id_or_name: str) -> NotFound:
-    return NotFound(f"no cluster {id_or_name}")
+def in_scope(owner: ColumnElement[str], scope: Scope) -> tuple[ColumnElement[bool], ...]:
+    """The conditions of rows that a caller with this scope finds."""
+    return () if scope.is_all else (owner == scope.team,)
+
+
+def only(rows: Sequence[Row[Any]], id_or_name: str | Reference, kind: str) -> Row[Any]:
+    """Of the rows that match, the one that is meant: several teams may have one of this name. Raises NotFound."""
+    which = Reference.of(id_or_name)
+    if len(rows) > 1:
+        rows = [row for row in rows if row.owner == which.scope.team]
+        if not rows:
+            raise NotFound(f"several teams have a {kind} named {which}: give its id")
+    if not rows:
+        raise NotFound(f"no {kind} {which}")
+    return rows[0]
 
 
 def expired_without_hold(now: BindParameter[datetime] | DatabaseNow) -> ColumnElement[bool]:
@@ -75,13 +91,12 @@ def batches(ids: Collection[str]) -> Iterator[list[str]]:
     return (ordered[start : start + _BATCH] for start in range(0, len(ordered), _BATCH))
 
 
-async def lock_named(transaction: Transaction, id_or_name: str) -> Row[Any]:
+async def lock_named(transaction: Transaction, id_or_name: str | Reference) -> Row[Any]:
     """The row of a cluster, locked until the transaction ends. Raises NotFound."""
     # SQLAlchemy omits FOR UPDATE on SQLite, where the transaction already holds the only write lock.
-    query = select(clusters).where(named(id_or_name)).with_for_update()
-    row: Row[Any] | None = (await transaction.execute(query)).one_or_none()
-    if row is None:
-        raise not_found(id_or_name)
+    query = select(clusters).where(named(id_or_name)).order_by(clusters.c.id).with_for_update()
+    row = only((await transaction.execute(query)).all(), id_or_name, "cluster")
+    transaction.concerns("cluster", row.id, row.name)
     return row
 
 
@@ -110,8 +125,10 @@ def require_ready(row: Row[Any], *, besides: BootSource | None = None) -> Cluste
 
 
 async def write_cluster(transaction: Transaction, cluster_id: str, values: Mapping[str, Any]) -> Row[Any]:
-    """Update the row of one cluster; the updated row."""
+    """Update the row of one cluster, and its usage interval; the updated row."""
     row: Row[Any] = (await transaction.execute(_WRITE, {"row_id": cluster_id, **values})).one()
+    if not METERED.isdisjoint(values):
+        await meter(transaction.connection, transaction.now, [row])
     return row
 
 

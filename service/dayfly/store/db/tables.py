@@ -24,6 +24,7 @@ from sqlalchemy import (
     false,
 )
 
+from dayfly.domain.security.principal import MAX_NAME
 from dayfly.store.db.stored_names import CHECKPOINT_PHASES, CODES, PURPOSES, STEPS, TEMPLATE_PHASES, StoredName
 from dayfly.store.db.types import BIG, PLAIN_JSON, SERIAL, UtcDateTime, cluster_id, condition, partial
 
@@ -52,6 +53,8 @@ RECORDED: Final = condition("phase <> 'gone'")
 """Of templates."""
 UNENDED: Final = condition("ended_at IS NULL")
 """Of bakes: those that are queued or running."""
+IN_ADMISSION: Final = condition("ended_at IS NULL AND room_asked_at IS NOT NULL")
+"""Of bakes: those whose verification has resources of the host, or waits for them."""
 
 clusters = Table(
     "clusters",
@@ -104,7 +107,9 @@ clusters = Table(
     Column("not_forked", Text),
     # States of add-ons (domain/addon.py). NULL: none.
     Column("addons", PLAIN_JSON),
-    partial("uq_clusters_living_name", "name", where=LIVING, unique=True),
+    # Who uses the resources (usage_rows.py). NULL: recorded by an older Dayfly.
+    Column("principal", String(MAX_NAME)),
+    partial("uq_clusters_living_name", "name", "owner", where=LIVING, unique=True),
     partial("ix_clusters_living_created_at_id", "created_at", "id", where=LIVING),
     partial("ix_clusters_due_at", "due_at", where=PLANNED),
     partial("ix_clusters_lease_expires_at", "lease_expires_at", where=LEASED),
@@ -243,7 +248,7 @@ pools = Table(
     Column("created_at", UtcDateTime, nullable=False),
     # Why the pool is not filled, as a worker reported; NULL: no known reason.
     Column("waiting", PLAIN_JSON),
-    UniqueConstraint("name"),
+    UniqueConstraint("name", "owner"),
 )
 
 bakes = Table(
@@ -273,9 +278,26 @@ bakes = Table(
     Column("lease_expires_at", UtcDateTime),
     # The host of the builder that has the lease: bakes are counted by host.
     Column("lease_host", String(255)),
+    # The host's resources for the verification: asked for, and reserved by admission.
+    Column("vcpus", Integer, nullable=False, server_default="0"),
+    Column("memory_mib", Integer, nullable=False, server_default="0"),
+    Column("disk_gib", Integer, nullable=False, server_default="0"),
+    Column("room_asked_at", UtcDateTime),
+    Column("reserved", Boolean, nullable=False, server_default=false()),
+    # Fields of the order beside recipe, variables and definition, where they are set (bake_rows.py).
+    Column("options", PLAIN_JSON),
     partial("ix_bakes_unended_created_at_id", "created_at", "id", where=UNENDED),
+    partial("ix_bakes_room", "room_asked_at", "id", where=IN_ADMISSION),
     Index("ix_bakes_created_at_id", "created_at", "id"),
     Index("ix_bakes_ended_at", "ended_at"),
+)
+
+rebuild_checks = Table(
+    "rebuild_checks",
+    metadata,
+    Column("recipe", String(128), primary_key=True),
+    # When a builder looks for news of the recipe next.
+    Column("due_at", UtcDateTime, nullable=False),
 )
 
 bake_events = Table(

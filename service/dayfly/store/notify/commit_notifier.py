@@ -1,8 +1,8 @@
 """Notifies watchers of commits, so that nothing has to poll: within this process; on PostgreSQL across processes.
 
-A watch has one topic: the id of a cluster or a bake, a lifecycle request for it, WORK, QUEUE, EVENTS or BAKES. A
-notification only means "read again". It may come without need, but is never lost: a watch is active from the moment it
-is entered, and whenever other processes could not be heard for a while, all watchers are notified.
+A watch has one topic: the id of a cluster or a bake, a lifecycle request for it, or one of those below. A notification
+only means "read again". It may come without need, but is never lost: a watch is active from the moment it is entered,
+and whenever other processes could not be heard for a while, all watchers are notified.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ EVENTS: Final = "events"
 
 BAKES: Final = "bakes"
 """Topic: a bake may be taken up by a builder."""
+TOKENS: Final = "tokens"
+"""Topic: a token was revoked, or removed with its team."""
+WEBHOOKS: Final = "webhooks"
+"""Topic: something is to be sent to a webhook."""
 
 
 def request_topic(cluster_id: str) -> str:
@@ -64,6 +68,19 @@ class Watch:
             return False
         self._changed.clear()
         return True
+
+    async def is_heard(self) -> bool:
+        """Whether commits of other processes wake this watch now; reconnects if necessary.
+
+        When that ends, the watch is woken, and once more when it begins again.
+        """
+        return self._heard is None or await self._heard()
+
+    def take(self) -> bool:
+        """Whether there was a change since the last `wait` or `take`, without waiting."""
+        changed = self._changed.is_set()
+        self._changed.clear()
+        return changed
 
     def wake(self) -> None:
         """Make the current or next `wait` return."""

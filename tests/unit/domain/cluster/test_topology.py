@@ -95,6 +95,24 @@ def test_nodes_see_kvm_only_where_it_is_used(accelerator: Literal["kvm", "tcg"],
     assert set(topology(accelerator=accelerator).nodes[0].devices) == devices
 
 
+@pytest.mark.parametrize(
+    ("address", "callers"),
+    [("127.0.0.1", "host"), ("127.9.9.9", "host"), ("::1", "host"), ("0.0.0.0", "any"), ("192.0.2.7", "any")],  # noqa: S104
+)
+def test_the_namespace_accepts_other_hosts_only_where_its_ports_are_published_for_them(
+    address: str, callers: str
+) -> None:
+    value = compute_topology(
+        "0a1b2c3d4e5f",
+        make_spec(kubernetes=False),
+        instance="lab",
+        accelerator="tcg",
+        publication=Publication(address),
+    )
+    assert value.net.command[:2] == ("/bin/sh", "-c")
+    assert value.net.command[3:6] == ("guard", callers, "/usr/lib/dayfly/net")
+
+
 def test_two_clusters_are_the_same_inside_and_share_no_name() -> None:
     one, two = topology(cluster_id="0" * 12), topology(cluster_id="1" * 12)
     assert one.net.command == two.net.command

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -33,6 +34,12 @@ def ids(line: tuple[Waiting, ...]) -> str:
     return " ".join(one.id for one in line)
 
 
+def test_verifications_of_bakes_come_after_callers_and_before_background_clusters() -> None:
+    bake = replace(waiting("bake", owner="a"), bake=True)
+    line = [waiting("later", owner="a", background=True), bake, waiting("caller", owner="a")]
+    assert ids(in_order(Queue(line, {}), HOST)) == "caller bake later"
+
+
 def test_a_cluster_needs_what_its_nodes_and_their_machinery_need() -> None:
     needs = demand(make_spec(workers=2))
     assert needs.vcpus == 3 * SIZE.vcpus
@@ -60,6 +67,14 @@ def test_within_one_owner_first_come_first_served() -> None:
 def test_owners_take_turns_by_the_share_they_have() -> None:
     queue = Queue([waiting("a1"), waiting("a2"), waiting("a3"), waiting("b1", "b"), waiting("b2", "b")], {})
     assert ids(in_order(queue, HOST)) == "a1 b1 a2 b2 a3"
+
+
+def test_an_owner_of_twice_the_weight_gets_twice_the_share() -> None:
+    line = [waiting(f"{owner}{number}", owner) for number in range(1, 7) for owner in "ab"]
+    order = ids(in_order(Queue(line, {}, weights={"b": 2.0}), HOST)).split()
+    assert sum(one.startswith("b") for one in order[:9]) == 6
+    order = ids(in_order(Queue(line, {}, weights={"b": 2.0}, common_weight=2.0), HOST)).split()
+    assert sum(one.startswith("b") for one in order[:6]) == 3
 
 
 def test_who_holds_nothing_goes_before_who_holds_much() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from datetime import UTC, datetime
 
-from dayfly.domain.security.secrets import ClusterSecrets, fork_secrets, new_secrets
+from dayfly.domain.security.secrets import ClusterSecrets, base64_forms, fork_secrets, new_secrets
 from tests.support.specs import make_spec
 
 SECRETS = new_secrets(make_spec(workers=1, kubernetes=True), datetime(2026, 1, 1, tzinfo=UTC))
@@ -62,3 +62,13 @@ def test_a_fork_has_what_its_template_has_in_memory_and_keys_of_its_own() -> Non
 def test_a_fork_of_plain_machines_has_no_pki() -> None:
     bare = new_secrets(make_spec(), datetime(2026, 1, 1, tzinfo=UTC))
     assert fork_secrets(bare, datetime(2026, 2, 1, tzinfo=UTC)).pki == {}
+
+
+def test_redaction_covers_keys_in_base64_wherever_they_are_in_a_text() -> None:
+    for key in (SECRETS.user_key.private, SECRETS.pki["pki/ca.key"], SECRETS.bootstrap_token.partition(".")[2]):
+        for before in (b"", b"a", b"ab", b"abc"):
+            text = base64.b64encode(before + key.encode() + b" and more").decode()
+            assert any(form in text for form in base64_forms(key))
+            redacted = SECRETS.redact(f"data: {text}\n")
+            assert "[secret]" in redacted
+            assert not [form for form in base64_forms(key) if form in redacted]

@@ -60,3 +60,16 @@ async def test_an_image_that_prints_no_size_of_the_disk_is_refused(printed: byte
         await host.capacity()
     images.run_result = ExecResult(0, b"1G-blocks\n  250\n", b"")
     assert (await host.capacity()).disk_gib == 250
+
+
+async def test_an_image_without_the_program_does_not_hide_the_size_of_the_disk() -> None:
+    images = FakeImages()
+    images.add("broken:1", {LABEL_IMAGE: "{}"})
+    images.run_result = ExecResult(0, b"1G-blocks\n  250\n", b"")
+    host = EngineHost(FakeEngine(), images, CapacityRules(1, 1, 1, 0, 0))
+    images.fail_next("run", EngineRefused("no program df"))
+    with pytest.raises(EngineRefused, match="no program df"):
+        await host.capacity()
+    images.add("bare:1", {LABEL_IMAGE: "{}"})
+    images.fail_next("run", EngineRefused("no program df"))
+    assert (await host.capacity()).disk_gib == 250

@@ -64,6 +64,18 @@ async def test_anything_else_means_emulation_and_says_why(
     assert said in answer.reason
 
 
+async def test_an_image_without_a_kernel_is_no_answer(images: FakeImages, device: Path) -> None:
+    images.run_result = ExecResult(1, b"", b"qemu: could not open kernel file '/dayfly/vmlinuz': No such file\n")
+    first = await _probe(images, device)
+    images.run_result = BOOTED
+
+    assert (first.accelerator, first.reason) == (
+        "tcg",
+        f"KVM is not tested yet: the image {IMAGE} has no kernel to boot",
+    )
+    assert (await _probe(images, device)).accelerator == "kvm", "the first answer is not kept"
+
+
 async def test_what_is_configured_is_not_taken_for_a_test(images: FakeImages, tmp_path: Path) -> None:
     images.run_result = ExecResult(1, b"", b"qemu: no KVM\n")
     accelerators = Accelerators(images, "kvm", tmp_path / "kvm.json")

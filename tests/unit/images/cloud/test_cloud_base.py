@@ -1,4 +1,4 @@
-"""Bases are data of two kinds; invalid data is refused with the reason, and no bake begins on a cloud image."""
+"""Bases are data of two kinds; invalid data is refused with the reason."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dayfly.domain.image import Boot, ImageManifest, NodeSize
 from dayfly.errors import InvalidRequest, NotFound
 from dayfly.images.cloud_base import CloudBase
 from dayfly.images.plan import make_plan
-from dayfly.images.recipe import Base, base_names, load_any_base
+from dayfly.images.recipe import Base, base_names, load_any_base, load_base
 from tests.support.cloud_bases import FINGERPRINT, cloud_base, fields
 
 SIGNED = {"url": "https://lab.invalid/SUMS", "key": "base/keys/lab.asc", "fingerprint": FINGERPRINT}
@@ -111,11 +111,18 @@ def test_a_version_is_read_from_the_address() -> None:
         cloud_base(url="https://lab.invalid/images/8-1/disk-8-2.qcow2", newer=twice.newer)
 
 
-def test_no_bake_begins_on_a_cloud_image(provisioning: Path) -> None:
+def test_a_recipe_may_name_a_cloud_image_as_its_base(provisioning: Path) -> None:
     path = provisioning / "recipes" / "bare.yaml"
+    before = make_plan("bare", provisioning)
     path.write_text(path.read_text().replace("base: debian-12", "base: fedora-44-cloud"))
-    with pytest.raises(InvalidRequest, match="the base fedora-44-cloud is a cloud image: this release bakes only on"):
-        make_plan("bare", provisioning)
+    plan = make_plan("bare", provisioning)
+    assert before.cloud is None
+    assert plan.cloud is not None
+    assert plan.cloud.base == load_any_base("fedora-44-cloud", provisioning)
+    assert plan.keys.image not in {"", before.keys.image}
+    # What is made of a root file system alone says so.
+    with pytest.raises(InvalidRequest, match="the base fedora-44-cloud is a cloud image: only a root file system"):
+        load_base("fedora-44-cloud", provisioning)
 
 
 def test_a_manifest_without_boot_is_that_of_older_releases() -> None:

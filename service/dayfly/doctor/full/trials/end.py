@@ -10,7 +10,9 @@ from dayfly.doctor.full.trials.saved import CHECKPOINT
 from dayfly.doctor.full.trials.transfer import require_images
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import Purpose
+from dayfly.domain.cluster.naming import LABEL_IMAGE
 from dayfly.domain.engine_resource import EngineResource
+from dayfly.domain.image_catalog import is_in_use_reference
 from dayfly.errors import DayflyError
 from dayfly.store import Store
 
@@ -72,7 +74,7 @@ async def clean_up(session: Session) -> str:
         ended = await session.service.end()
     except TrialFailed as error:
         ended, failures = "", f"{error.message}; "
-    for reference in tuple(session.references):
+    for reference in (*session.references, *await _in_use_tags(session)):
         await session.infrastructure.images.remove(reference)
     while resources := await session.infrastructure.engine.list_resources():
         session.show_progress(f"the removal of {len(resources)} objects on the engine")
@@ -84,6 +86,13 @@ async def clean_up(session: Session) -> str:
         raise TrialFailed("not_cleaned_up", failures.rstrip("; "))
     rest = f"{removed} objects of the trials were removed" if removed else "the trials left no objects"
     return f"{ended}; {rest}"
+
+
+async def _in_use_tags(session: Session) -> tuple[str, ...]:
+    """The tags that the service gave to images of its clusters, if it did not end in order."""
+    present = await session.infrastructure.images.list(label=LABEL_IMAGE)
+    own = session.settings.instance
+    return tuple(name for image in present for name in image.references if is_in_use_reference(name, own))
 
 
 async def _discard(session: Session, resources: tuple[EngineResource, ...]) -> int:

@@ -1,0 +1,1 @@
+"""Who may use the service: teams and their tokens."""

@@ -1,0 +1,1 @@
+"""/v1/quota and /v1/quotas."""

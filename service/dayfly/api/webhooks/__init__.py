@@ -1,0 +1,1 @@
+"""/v1/webhooks: routes, presenter, and the calls that receivers get."""

@@ -1,0 +1,31 @@
+# Generated from async_quotas.py by `python -m tests.support.unasync`: do not edit.
+"""Requests of the synchronous client about quotas."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dayfly.client.sync_connection import Connection
+from dayfly.client.transport import path_of
+from dayfly.schemas.quotas import DefaultQuota, Quota
+
+
+class Quotas(Connection):
+    """What teams may have, and have."""
+
+    def quota(self, team: str | None = None) -> Quota:
+        """The quota of `team`; None: of the caller's team."""
+        path = "/v1/quota" if team is None else path_of("quotas", team)
+        return self._read(Quota, "GET", path)
+
+    def default_quota(self) -> DefaultQuota:
+        """What teams may have that have no quota of their own."""
+        return self._read(DefaultQuota, "GET", "/v1/quotas")
+
+    def set_quota(self, team: str, limits: Mapping[str, float | None]) -> Quota:
+        """Replace the quota of `team`. A limit that is None is none; one that is left out is the default."""
+        return self._read(Quota, "PUT", path_of("quotas", team), json=dict(limits))
+
+    def set_default_quota(self, limits: Mapping[str, float | None]) -> DefaultQuota:
+        """Replace the installation's default."""
+        return self._read(DefaultQuota, "PUT", "/v1/quotas", json=dict(limits))

@@ -1,0 +1,1 @@
+"""Sends what events cause to webhooks."""
