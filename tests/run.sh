@@ -128,8 +128,9 @@ set_command() {
         serial) tests=("${SERIAL_TESTS[@]}") ;;
         integration)
             tests+=("${SERIAL_TESTS[@]/#/--ignore=}")
-            # loadfile: the tests of a file share machines, which take long to boot.
-            sharing+=(--dist loadfile) ;;
+            # loadfile: the tests of a file share machines, which take long to boot. Files with few tests, which would else
+            # come last, have the longest: at the end a bake would have one processor, and the other would idle.
+            sharing+=(--dist loadfile --no-loadscope-reorder) ;;
     esac
     COMMAND=(env "TEST_REASONS=$WORK/reasons/$stage"
         python -m pytest -p no:cacheprovider --durations=20 "${sharing[@]}" "${tests[@]}"
