@@ -248,7 +248,7 @@ def authentication_of(settings: Settings, store: Store, clock: Clock, oidc: Call
         return Authentication()
     return Authentication(
         required=True,
-        authenticators=(TokenAuthenticator(store, clock), OidcAuthenticator(oidc, store.teams.get, clock)),
+        authenticators=(TokenAuthenticator(store, clock), OidcAuthenticator(oidc, store.teams.named, clock)),
         own_uid=os.getuid(),
         loopback_is_operator=settings.loopback_is_operator,
     )

@@ -15,11 +15,12 @@ from structlog.testing import capture_logs
 from dayfly.api.authentication import MAX_BEARER, PEER_UID, RECHECK, Authentication
 from dayfly.api.long_poll import StreamCut, while_proven
 from dayfly.api.token_authentication import TRUST_SECONDS, TokenAuthenticator
-from dayfly.domain.security.principal import UNAUTHENTICATED, Principal, Role
+from dayfly.domain.security.principal import UNAUTHENTICATED, Bounds, Principal, Role
 from dayfly.errors import DatabaseUnavailable, Unauthenticated
 from dayfly.store import Store
 from tests.api.access import OURS, THEIRS, Installation, bearer, installation, token_of
 from tests.api.test_bad_input import check_problem
+from tests.support.acting_as import ActingAs
 from tests.support.api import Infrastructure, Worker
 from tests.support.clock import FakeClock
 from tests.support.event_streams import STREAM, Frame, OpenStream, open_stream
@@ -178,6 +179,22 @@ async def test_a_token_has_at_most_its_creators_rights(
     assert answer.status_code == status, answer.text
 
 
+async def test_an_admin_revokes_no_operator(made: Installation) -> None:
+    """The operator's first token belongs to a team like any other."""
+    admin = await made.headers("our admin")
+    for role, status in ((Role.OPERATOR, 403), (Role.ADMIN, 200)):
+        token_id = (await token_of(made.store, OURS, role)).split("_")[1]
+        assert (await made.http.delete(f"/v1/tokens/{token_id}", headers=admin)).status_code == status
+        assert ((await made.store.tokens.get(token_id)).revoked_at is None) is (status == 403)
+
+
+async def test_a_token_with_bounds_makes_none_without(store: Store, infrastructure: Infrastructure) -> None:
+    bounded = Principal("oidc:ci:me", "default", Role.ADMIN, Bounds(max_nodes=1))
+    async with ActingAs(infrastructure.services(store), bounded) as http:
+        check_problem(await http.post("/v1/tokens", json={"name": "free", "role": "user"}), 403, "over_bounds")
+    assert await store.tokens.list() == ()
+
+
 async def test_teams_over_http(made: Installation) -> None:
     operator = await made.headers("our operator")
     key = {**operator, "Idempotency-Key": "k"}
@@ -225,7 +242,8 @@ async def test_only_an_operator_names_another_owner(made: Installation) -> None:
     for owner in (THEIRS, "default", "nobody"):
         check_problem(await create(made, user, owner=owner), 403, "forbidden")
     assert (await create(made, operator, owner=THEIRS)).json()["owner"] == THEIRS
-    check_problem(await create(made, operator, owner="nobody"), 422, "invalid_request")
+    for owner in ("nobody", (await made.store.teams.get(THEIRS)).id):
+        check_problem(await create(made, operator, owner=owner), 422, "invalid_request")
 
 
 async def test_lists_numbers_and_metrics_are_of_the_team(made: Installation, worker: Worker) -> None:

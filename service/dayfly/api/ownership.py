@@ -26,7 +26,7 @@ async def owned(wanted: R, caller: Principal, services: ApiServices) -> R:
         raise Forbidden(f"owner: your team is {caller.team}; only an operator may name another")
     if services.authentication.required:
         try:
-            await services.store.teams.get(wanted.owner)
+            await services.store.teams.named(wanted.owner)
         except NotFound as error:
             raise InvalidRequest(f"owner: there is no team {wanted.owner}") from error
     return wanted
