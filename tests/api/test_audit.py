@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from dayfly.api.app import create_api
+from dayfly.api.authentication import PEER_UID
 from dayfly.domain.security.principal import Principal, Role
 from dayfly.store import AuditFilter, NewToken, NewWebhook, Store
 from dayfly.vocabulary import TokenKind, WebhookEvent
@@ -163,9 +164,9 @@ async def test_refused_requests_are_recorded(
     assert answer.status_code == entry[1], answer.text
     assert await entries(store) == [entry]
     [found] = await store.audit.page(AuditFilter())
-    # Without authentication, whoever may ask is the operator.
-    team = (None, None) if entry[2] in {"foreign_origin", "host_not_allowed"} else ("default", "operator")
-    assert (found.principal, found.team, found.role) == ("unauthenticated", *team)
+    refused_before = entry[2] in {"foreign_origin", "host_not_allowed"}
+    caller = ("unauthenticated", None, None) if refused_before else ("loopback", "default", "operator")
+    assert (found.principal, found.team, found.role) == caller
 
 
 async def test_reads_of_secrets_are_recorded_and_other_reads_are_not(
@@ -286,7 +287,8 @@ async def test_a_caller_that_leaves_before_the_commit(store: Store, infrastructu
     messages = iter([{"type": "http.request", "body": body, "more_body": False}])
     headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
     path = {"path": "/v1/clusters", "raw_path": b"/v1/clusters", "query_string": b"", "root_path": ""}
-    scope = {"type": "http", "method": "POST", "scheme": "http", "headers": headers, "client": None, **path}
+    proven = {"client": None, "state": {PEER_UID: 0}}
+    scope = {"type": "http", "method": "POST", "scheme": "http", "headers": headers, **proven, **path}
     sent = []
 
     async def receive() -> dict[str, Any]:

@@ -91,7 +91,7 @@ class Teams(StorePart):
     async def adopt(self) -> tuple[str, ...]:
         """Make a team of each owner on record that is none; their names.
 
-        An API without authentication, and an older release, accept any owner.
+        Releases before 0.3.0 accept any owner.
         """
         owners = union(select(literal(DEFAULT_TEAM)), *(select(table.c.owner) for _, table, _ in _OWNING))
         async with self._database.write() as transaction:
