@@ -42,8 +42,8 @@ def install(
 ) -> None:
     """Put the middleware around `app`: the request id, within it the metrics, then the audit, then the gate.
 
-    `allowed_hosts`, `closing` and `authentication` as in ApiServices; without authentication nothing needs it.
-    `public`: paths that need none.
+    `allowed_hosts`, `closing` and `authentication` as in ApiServices. Without authentication nothing needs it, nothing
+    can be changed, and there is no audit. `public`: paths that need none.
     """
     app.add_middleware(
         Gate,
@@ -53,7 +53,8 @@ def install(
         authentication=authentication,
         public=public,
     )
-    app.add_middleware(Audit)
+    if authentication is not None:
+        app.add_middleware(Audit)
     app.add_middleware(RequestMetrics)
     # A transformer and no validator: the library logs a warning for each id that a validator refuses.
     app.add_middleware(
