@@ -5,6 +5,8 @@
 #   deploy/quickstart.sh --image bare   the quick path: two plain virtual machines, `demo-bare`, no Kubernetes
 #   deploy/quickstart.sh --image bare --pull REGISTRY/REFERENCE    the image from a registry instead of a bake
 #
+# Every user of this host may use the service that it starts, without a token. DAYFLY_LOOPBACK_IS_OPERATOR=false has tokens
+# required, and logs the caller in.
 # For an ordinary user, and for root without apt, it installs no system packages: it first lists missing ones with the
 # commands that install them (exit code 3).
 # Exit codes: 0, the cluster is ready; 1, a part failed; 3, system packages are missing; 129, 130, 143, a signal.
@@ -33,6 +35,7 @@ parse() {
     done
     NAME=demo
     [[ $IMAGE == k8s-debian ]] || NAME=demo-$IMAGE
+    export DAYFLY_LOOPBACK_IS_OPERATOR=${DAYFLY_LOOPBACK_IS_OPERATOR:-true}
     export DAYFLY_URL=${DAYFLY_URL:-http://${DAYFLY_LISTEN_ADDRESS:-127.0.0.1}:${DAYFLY_LISTEN_PORT:-8700}}
     PID_FILE=$STATE_DIR/serve.pid
     LOG=$STATE_DIR/serve.log
@@ -53,6 +56,7 @@ main() {
     part "doctor" ask_doctor
     part "image $IMAGE" get_image
     part "service" start_service
+    part "login" log_in
     part "cluster $NAME" create_cluster
     part "access" show_access
     summary
@@ -195,6 +199,9 @@ start_service() {
     STARTING=$!
     pid_noted
     echo "$STARTING" >"$PID_FILE" || return
+    if [[ $DAYFLY_LOOPBACK_IS_OPERATOR == true ]]; then
+        say "    every user of this host may use the service without a token (DAYFLY_LOOPBACK_IS_OPERATOR=true)"
+    fi
     say "    waiting until the service answers (log: $LOG)"
     for ((tries = 0; tries < 120; tries++)); do
         if reason=$(ask_service); then STARTING=; return; fi
@@ -205,6 +212,19 @@ start_service() {
     tail -n 20 "$LOG" >&2
     say "the service does not answer at $DAYFLY_URL ($reason); its output is above" >&2
     return 1
+}
+
+log_in() {
+    local token=$STATE_DIR/operator-token
+    # Hides why the service does not know the caller: `login` prints the same reason.
+    if dayfly whoami >/dev/null 2>&1; then
+        say "    no token is needed, or one is stored: see dayfly whoami"
+    elif [[ -f $token ]]; then
+        dayfly login <"$token" && rm "$token"
+    else
+        say "the service at $DAYFLY_URL wants a token: run dayfly login" >&2
+        return 1
+    fi
 }
 
 create_cluster() {

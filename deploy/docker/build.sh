@@ -28,7 +28,8 @@ main() {
     part "virtual environment" ensure_venv
     part "images" limited 3600 "$VENV/bin/python" "$REPO/deploy/docker/build.py" "$@"
     note_engine_group
-    say "" "To start it:" "  cd $REPO && docker-compose up -d --scale worker=2"
+    say "" "To start it:" "  cd $REPO && docker-compose up -d --scale worker=2" \
+        "The first login:" "  docker-compose exec -T api cat operator-token | $VENV/bin/dayfly login"
 }
 
 on_exit() {

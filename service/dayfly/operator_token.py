@@ -1,4 +1,4 @@
-"""The operator's first token: made when authentication is first required, and shown once.
+"""The operator's first token: made at the first start of an API, and shown once.
 
 On a terminal it is printed; otherwise it is written to a file that its owner alone can read. It is never logged.
 """
@@ -24,12 +24,10 @@ _log = structlog.get_logger(__name__)
 
 
 async def prepare_access(settings: Settings, store: Store) -> None:
-    """Before an API that requires authentication serves: make teams of all owners, and the operator's first token.
+    """Before an API serves: make teams of all owners, and the operator's first token.
 
     Raises InvalidRequest where the token can be shown neither on a terminal nor in the file: then there is none.
     """
-    if settings.authentication != "required":
-        return
     adopted = await store.teams.adopt()
     if adopted:
         _log.info("owners became teams", teams=adopted)

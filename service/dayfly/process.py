@@ -92,7 +92,7 @@ async def run(settings: Settings, *, api: bool, worker: bool, builder: bool = Fa
             worker=worker,
             builder=builder,
             instance=settings.instance,
-            authentication=settings.authentication,
+            loopback_is_operator=settings.loopback_is_operator,
             name=settings.worker_name,
             **({"listens": str(Endpoint(*listener.getsockname()[:2]))} if listener is not None else {}),
             **({"tls": settings.tls, "fingerprint": fingerprint(tls.certificate.pem)} if tls is not None else {}),

@@ -168,12 +168,11 @@ class Settings(BakeSettings, TlsSettings):
     listen_socket: Path | None = None
     """A unix socket on which the API listens as well. Root and the server's own user are operators there, without a
     token; the file's mode lets nobody else in. Unset: none."""
-    authentication: Literal["off", "required"] = "off"
-    """`off`: whoever reaches the API may do everything. `required`: a request needs a token (`dayfly token`), and the
-    first start makes the operator's: it is shown on the terminal, or written to `operator-token` in `state_dir`."""
     loopback_is_operator: bool = False
-    """With `authentication=required`: every user and program of this host is an operator without a token, as the whole
-    network is through a proxy on this host that does not add a header such as X-Forwarded-For."""
+    """Whether a request from this host needs no token: every user and program of this host is an operator then, as the
+    whole network is through a proxy on this host that does not add a header such as X-Forwarded-For. Other requests
+    need a token: the first start shows the operator's on the terminal, or writes it to `operator-token` in
+    `state_dir`."""
     worker_metrics_port: Port | None = None
     """The port of /metrics of a `dayfly worker` or `dayfly builder`, on `listen_address`; unset: they open no port.
     `dayfly serve` and `dayfly api` show metrics on their own port."""

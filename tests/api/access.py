@@ -1,4 +1,4 @@
-"""An API that requires authentication, with two teams: what both have, and callers of all kinds."""
+"""An API whose callers need tokens, with two teams: what both have, and callers of all kinds."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ async def installation(store: Store, infrastructure: Infrastructure, **options: 
     for name in (OURS, THEIRS):
         await store.teams.create(name, "")
     authenticator = TokenAuthenticator(store, SystemClock())
-    authentication = Authentication(required=True, authenticators=(authenticator,), own_uid=1000, **options)
+    authentication = Authentication(authenticators=(authenticator,), own_uid=1000, **options)
     services = infrastructure.services(store, authentication=authentication)
     async with ApiHttp(services) as http:
         yield Installation(store, http, authenticator)

@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from dayfly.store import Store
-from tests.support.api import ApiHttp, Infrastructure, Worker, database_url
+from tests.support.api import ApiHttp, Infrastructure, Worker, database_url, make_teams
 
 
 @pytest.fixture(autouse=True)
@@ -40,5 +40,6 @@ def worker(store: Store) -> Worker:
 
 @pytest.fixture
 async def http(store: Store, infrastructure: Infrastructure) -> AsyncIterator[httpx.AsyncClient]:
+    await make_teams(store)
     async with ApiHttp(infrastructure.services(store)) as client:
         yield client

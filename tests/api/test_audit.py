@@ -12,8 +12,10 @@ import pytest
 from sqlalchemy import text
 
 from dayfly.api.app import create_api
+from dayfly.api.authentication import PEER_UID
 from dayfly.domain.security.principal import Principal, Role
-from dayfly.store import AuditFilter, Store
+from dayfly.store import AuditFilter, NewToken, NewWebhook, Store
+from dayfly.vocabulary import TokenKind, WebhookEvent
 from tests.api.test_bad_input import check_problem
 from tests.support.acting_as import ActingAs
 from tests.support.api import ApiHttp, Infrastructure, Worker
@@ -22,6 +24,7 @@ from tests.support.leaks import kept_secrets, leaked, stored_rows
 RED = Principal("token:0f3a", "red", Role.ADMIN)
 BLUE = Principal("oidc:blue", "blue", Role.ADMIN)
 OPERATOR = Principal("uid:0", "default", Role.OPERATOR)
+HOOK = "https://hooks.example/"
 
 
 @pytest.fixture
@@ -161,9 +164,9 @@ async def test_refused_requests_are_recorded(
     assert answer.status_code == entry[1], answer.text
     assert await entries(store) == [entry]
     [found] = await store.audit.page(AuditFilter())
-    # Without authentication, whoever may ask is the operator.
-    team = (None, None) if entry[2] in {"foreign_origin", "host_not_allowed"} else ("default", "operator")
-    assert (found.principal, found.team, found.role) == ("unauthenticated", *team)
+    refused_before = entry[2] in {"foreign_origin", "host_not_allowed"}
+    caller = ("unauthenticated", None, None) if refused_before else ("loopback", "default", "operator")
+    assert (found.principal, found.team, found.role) == caller
 
 
 async def test_reads_of_secrets_are_recorded_and_other_reads_are_not(
@@ -224,6 +227,42 @@ async def test_no_change_without_its_entry(acting: ActingAs, store: Store, worke
     assert (await acting.delete("/v1/clusters/demo")).status_code == 202
 
 
+async def test_no_change_of_access_without_its_entry(acting: ActingAs, store: Store) -> None:
+    """Who may do what, how much, and who is told: changed with the entry, or not at all."""
+    acting.principal = OPERATOR
+    for name in ("red", "blue"):
+        await store.teams.create(name, "")
+    new = NewToken("red", "ci", TokenKind.SERVICE, Role.USER, "", "token:test")
+    token, _ = await store.tokens.create(new)
+    webhook = await store.webhooks.create(NewWebhook("default", HOOK, (WebhookEvent.READY,), "whsec_a"))
+    requests: list[tuple[str, str, dict[str, Any] | None]] = [
+        ("POST", "/v1/tokens", {"name": "new", "role": "viewer", "team": "red"}),
+        ("DELETE", f"/v1/tokens/{token.id}", None),
+        ("POST", "/v1/teams", {"name": "new"}),
+        ("PATCH", "/v1/teams/red", {"description": "us"}),
+        ("DELETE", "/v1/teams/blue", None),
+        ("PUT", "/v1/quotas", {"clusters": 3}),
+        ("PUT", "/v1/quotas/red", {"clusters": 3}),
+        ("POST", "/v1/webhooks", {"url": HOOK, "events": ["ready"]}),
+        ("PATCH", f"/v1/webhooks/{webhook.id}", {"description": "ours"}),
+        ("POST", f"/v1/webhooks/{webhook.id}/test", None),
+        ("DELETE", f"/v1/webhooks/{webhook.id}", None),
+    ]
+    kept = ("tokens", "teams", "quotas", "webhooks", "webhook_deliveries")
+    before = await stored_rows(store, kept)
+    await _rename(store, "audit", "away")
+    for method, path, body in requests:
+        check_problem(await acting.request(method, path, json=body), 503, "database_unavailable")
+    await _rename(store, "away", "audit")
+    assert await stored_rows(store, kept) == before
+    for method, path, body in requests:
+        answer = await acting.request(method, path, json=body)
+        assert answer.is_success, answer.text
+    assert len(await entries(store)) == len(requests), "one for each"
+    assert (await last(acting, operation="createToken"))["target"]["kind"] == "token"
+    assert (await last(acting, operation="setTeamQuota"))["target"] == {"kind": "quota", "id": None, "name": "red"}
+
+
 async def _rename(store: Store, old: str, new: str) -> None:
     async with store._database.write() as transaction:
         await transaction.execute(text(f"ALTER TABLE {old} RENAME TO {new}"))
@@ -248,7 +287,8 @@ async def test_a_caller_that_leaves_before_the_commit(store: Store, infrastructu
     messages = iter([{"type": "http.request", "body": body, "more_body": False}])
     headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
     path = {"path": "/v1/clusters", "raw_path": b"/v1/clusters", "query_string": b"", "root_path": ""}
-    scope = {"type": "http", "method": "POST", "scheme": "http", "headers": headers, "client": None, **path}
+    proven = {"client": None, "state": {PEER_UID: 0}}
+    scope = {"type": "http", "method": "POST", "scheme": "http", "headers": headers, **proven, **path}
     sent = []
 
     async def receive() -> dict[str, Any]:

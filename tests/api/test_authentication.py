@@ -15,11 +15,12 @@ from structlog.testing import capture_logs
 from dayfly.api.authentication import MAX_BEARER, PEER_UID, RECHECK, Authentication
 from dayfly.api.long_poll import StreamCut, while_proven
 from dayfly.api.token_authentication import TRUST_SECONDS, TokenAuthenticator
-from dayfly.domain.security.principal import UNAUTHENTICATED, Principal, Role
+from dayfly.domain.security.principal import Bounds, Principal, Role
 from dayfly.errors import DatabaseUnavailable, Unauthenticated
 from dayfly.store import Store
 from tests.api.access import OURS, THEIRS, Installation, bearer, installation, token_of
 from tests.api.test_bad_input import check_problem
+from tests.support.acting_as import ActingAs
 from tests.support.api import Infrastructure, Worker
 from tests.support.clock import FakeClock
 from tests.support.event_streams import STREAM, Frame, OpenStream, open_stream
@@ -46,10 +47,6 @@ async def principal_of(authentication: Authentication, request: dict[str, Any]) 
     return found
 
 
-async def test_without_authentication_a_token_is_not_looked_at() -> None:
-    assert await principal_of(Authentication(), scope(("Authorization", "Bearer dfly_x"))) == UNAUTHENTICATED
-
-
 @pytest.mark.parametrize(
     "headers",
     [
@@ -63,14 +60,14 @@ async def test_without_authentication_a_token_is_not_looked_at() -> None:
     ],
 )
 async def test_what_proves_nothing(headers: list[tuple[str, str]]) -> None:
-    trusting = Authentication(required=True, own_uid=1000, loopback_is_operator=True)
+    trusting = Authentication(own_uid=1000, loopback_is_operator=True)
     with pytest.raises(Unauthenticated):
         await trusting.identify(scope(*headers))
 
 
 @pytest.mark.parametrize(("uid", "is_operator"), [(0, True), (1000, True), (1001, False)])
 async def test_the_peer_of_a_unix_socket(uid: int, is_operator: bool) -> None:
-    authentication = Authentication(required=True, own_uid=1000, loopback_is_operator=True)
+    authentication = Authentication(own_uid=1000, loopback_is_operator=True)
     request = scope(client="127.0.0.1", **{PEER_UID: uid})
     if is_operator:
         assert await principal_of(authentication, request) == Principal(f"uid:{uid}", "default", Role.OPERATOR)
@@ -81,14 +78,14 @@ async def test_the_peer_of_a_unix_socket(uid: int, is_operator: bool) -> None:
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.8.0.1", "::1"])
 async def test_loopback_is_an_operator_by_a_setting_alone(address: str) -> None:
-    trusting = Authentication(required=True, loopback_is_operator=True)
+    trusting = Authentication(loopback_is_operator=True)
     assert (await principal_of(trusting, scope(client=address))).role is Role.OPERATOR
     proxied = [("X-Forwarded-For", "10.0.0.1")], [("Forwarded", "for=10.0.0.1")], [("Via", "1.1 x")]
     for headers in proxied:
         with pytest.raises(Unauthenticated):
             await trusting.identify(scope(*headers, client=address))
     with pytest.raises(Unauthenticated):
-        await Authentication(required=True).identify(scope(client=address))
+        await Authentication().identify(scope(client=address))
 
 
 async def test_authenticators_are_asked_in_their_order() -> None:
@@ -99,7 +96,7 @@ async def test_authenticators_are_asked_in_their_order() -> None:
         async def authenticate(self, bearer: str) -> Principal | None:
             return Principal(f"x:{bearer}", "default", Role.USER) if bearer == self.bearer else None
 
-    authentication = Authentication(required=True, authenticators=(Known("a"), Known("b")))
+    authentication = Authentication(authenticators=(Known("a"), Known("b")))
     assert (await principal_of(authentication, scope(("Authorization", "bearer b")))).name == "x:b"
     with pytest.raises(Unauthenticated):
         await authentication.identify(scope(("Authorization", "Bearer c")))
@@ -178,6 +175,22 @@ async def test_a_token_has_at_most_its_creators_rights(
     assert answer.status_code == status, answer.text
 
 
+async def test_an_admin_revokes_no_operator(made: Installation) -> None:
+    """The operator's first token belongs to a team like any other."""
+    admin = await made.headers("our admin")
+    for role, status in ((Role.OPERATOR, 403), (Role.ADMIN, 200)):
+        token_id = (await token_of(made.store, OURS, role)).split("_")[1]
+        assert (await made.http.delete(f"/v1/tokens/{token_id}", headers=admin)).status_code == status
+        assert ((await made.store.tokens.get(token_id)).revoked_at is None) is (status == 403)
+
+
+async def test_a_token_with_bounds_makes_none_without(store: Store, infrastructure: Infrastructure) -> None:
+    bounded = Principal("oidc:ci:me", "default", Role.ADMIN, Bounds(max_nodes=1))
+    async with ActingAs(infrastructure.services(store), bounded) as http:
+        check_problem(await http.post("/v1/tokens", json={"name": "free", "role": "user"}), 403, "over_bounds")
+    assert await store.tokens.list() == ()
+
+
 async def test_teams_over_http(made: Installation) -> None:
     operator = await made.headers("our operator")
     key = {**operator, "Idempotency-Key": "k"}
@@ -225,7 +238,8 @@ async def test_only_an_operator_names_another_owner(made: Installation) -> None:
     for owner in (THEIRS, "default", "nobody"):
         check_problem(await create(made, user, owner=owner), 403, "forbidden")
     assert (await create(made, operator, owner=THEIRS)).json()["owner"] == THEIRS
-    check_problem(await create(made, operator, owner="nobody"), 422, "invalid_request")
+    for owner in ("nobody", (await made.store.teams.get(THEIRS)).id):
+        check_problem(await create(made, operator, owner=owner), 422, "invalid_request")
 
 
 async def test_lists_numbers_and_metrics_are_of_the_team(made: Installation, worker: Worker) -> None:

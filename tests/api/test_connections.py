@@ -17,7 +17,7 @@ from dayfly.api.engine_lookups import EngineLookups
 from dayfly.api.server import Server, create_server
 from dayfly.domain.image import ImageManifest
 from dayfly.errors import ImageMissing
-from dayfly.store import Store
+from dayfly.store import AuditFilter, Store
 from tests.support.api import ApiHttp, Infrastructure
 
 PATIENCE = 20
@@ -50,6 +50,15 @@ async def test_half_sent_requests_lock_nobody_out(
         for _, writer in half:
             writer.transport.abort()
     assert caplog.text == ""
+
+
+async def test_the_audit_has_the_peers_address(store: Store, infrastructure: Infrastructure) -> None:
+    """And not that which a caller writes into a header."""
+    async with listening(infrastructure.services(store)) as (_, (host, port)), httpx.AsyncClient() as http:
+        forged = {"X-Forwarded-For": "192.0.2.1", "X-Forwarded-Proto": "https"}
+        assert (await http.delete(f"http://{host}:{port}/v1/clusters/none", headers=forged)).status_code == 404
+    [entry] = await store.audit.page(AuditFilter())
+    assert entry.address == "127.0.0.1"
 
 
 async def test_a_half_sent_request_ends(store: Store, infrastructure: Infrastructure) -> None:

@@ -151,6 +151,7 @@ async def test_what_an_image_is_and_who_uses_it(
     await change(http, "promote", "stable")
     for name in ("good", "bad-one"):
         await http.post("/v1/clusters", json={"image": "k8s", "name": name})
+    await store.teams.create("me", "")
     await http.post("/v1/templates", json={"image": "k8s", "owner": "me"})
     await http.post("/v1/pools", json={"image": "k8s", "size": 1, "name": "pool"})
     await worker.tend()

@@ -45,7 +45,7 @@ BOUNDS = Bounds(max_ttl_seconds=600, max_nodes=2)
 
 @dataclass
 class Lab:
-    """An API that requires authentication, and accepts the tokens of `issuer` by the claim `job`."""
+    """An API that accepts the tokens of `issuer` by the claim `job`."""
 
     http: httpx.AsyncClient
     issuer: OidcIssuer
@@ -99,7 +99,7 @@ async def lab(store: Store, infrastructure: Infrastructure) -> AsyncIterator[Lab
         in_force, clock = OidcRules((known,), tuple(rules)), FakeClock()
         authenticator = OidcAuthenticator(lambda: in_force, store.teams.get, clock, partial(fetch_keys, seconds=60.0))
         tokens = TokenAuthenticator(store, SystemClock())
-        authentication = Authentication(required=True, authenticators=(tokens, authenticator))
+        authentication = Authentication(authenticators=(tokens, authenticator))
         async with ApiHttp(infrastructure.services(store, authentication=authentication)) as http:
             yield Lab(http, issuer, clock)
         await tokens.settle()

@@ -96,7 +96,11 @@ async def test_pages_are_of_one_moment(acting: ActingAs) -> None:
     assert second["next_cursor"] is None
     assert second["until"] == first["until"]
     assert second["total"] == first["total"]
-    assert (await usage(acting, "cursor=999999999-999999999999"))["usage"] == []
+    assert (await usage(acting, "cursor=999999999-0-999999999999"))["usage"] == []
+    # The pages of a request without a period are of that of the first one, whenever the others are asked for.
+    first = await usage(acting, "by=team&limit=1")
+    later = await usage(acting, f"by=team&limit=1&cursor={first['next_cursor']}&until=2027-01-01T00:00:00Z")
+    assert [later[end] for end in ("since", "until")] == [first[end] for end in ("since", "until")]
 
 
 @pytest.mark.parametrize("how", ["format=csv", "accept"])

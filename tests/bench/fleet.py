@@ -59,6 +59,7 @@ def fleet(folder: Path, database_url: str, *, workers: int = 2, **settings: str)
         "DAYFLY_DATABASE_URL": database_url,
         "DAYFLY_LISTEN_PORT": str(port),
         "DAYFLY_ACCELERATOR": "tcg",
+        "DAYFLY_LOOPBACK_IS_OPERATOR": "true",
         "PYTHONUNBUFFERED": "1",
         **{f"DAYFLY_{name.upper()}": value for name, value in settings.items()},
     }

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from dayfly.client import Client
@@ -20,9 +20,9 @@ WORKERS = 2
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[LabStack]:
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabStack]:
     build_images()
-    with lab_stack(workers=WORKERS) as stack:
+    with lab_stack(tmp_path_factory.mktemp("operator"), workers=WORKERS) as stack:
         yield stack
     assert stack.objects() == []
 
@@ -92,8 +92,18 @@ def test_the_api_is_healthy_and_nobody_was_started_twice(stack: LabStack) -> Non
     assert {container["RestartCount"] for container in inspect(everything(stack))} == {0}
 
 
+@pytest.mark.docker
+def test_requests_need_the_token_of_the_first_login(stack: LabStack) -> None:
+    assert httpx.get(f"{stack.url}/v1/clusters", trust_env=False).status_code == 401
+    assert stack.dayfly("cluster", "list").returncode == 0
+    assert "operator-token" not in stack.compose("exec", "-T", "api", "ls")
+
+
 @pytest.mark.vm
-def test_a_cluster_is_made_through_it_outlives_its_restart_and_is_gone(stack: LabStack) -> None:
+def test_a_cluster_is_made_through_it_outlives_its_restart_and_is_gone(
+    stack: LabStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", stack.environment["XDG_CONFIG_HOME"])
     with Client(stack.url) as client:
         cluster = client.create(image="bare", name="lab")
         ready = client.wait_ready(cluster.id, timeout_seconds=300)
@@ -114,13 +124,6 @@ def test_a_cluster_is_made_through_it_outlives_its_restart_and_is_gone(stack: La
 
 def hostname(stack: LabStack) -> str:
     """The host name of the first node of the cluster `lab`, over SSH."""
-    done = subprocess.run(
-        [sys.executable, "-m", "dayfly.cli.main", "cluster", "ssh", "lab", "node01", "--", "hostname"],
-        env={**stack.environment, "DAYFLY_URL": stack.url},
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
+    done = stack.dayfly("cluster", "ssh", "lab", "node01", "--", "hostname")
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

@@ -43,6 +43,7 @@ def test_the_service_runs_as_the_unit_says_and_ends_in_order(host: SystemdHost) 
     assert {int(fields[name], 16) for name in ("CapEff", "CapPrm", "CapInh", "CapBnd")} == {0}
     assert (fields["NoNewPrivs"], fields["Seccomp"]) == ("1", "2")
     assert "dayfly.db" in host.run("ls", "/var/lib/dayfly/")
+    assert host.run("stat", "--format=%a", "/var/lib/dayfly/operator-token").strip() == "600"
 
     host.run("systemctl", "kill", "--signal=SIGKILL", "dayfly")
     assert '"status":"ready"' in _answer(host)

@@ -125,7 +125,9 @@ def test_an_installed_service_starts_and_answers(served: str, server_environment
     version = server_environment.run("dayfly", "version").stdout
     told = httpx.get(f"{served}/v1/version", trust_env=False).json()
     assert told["version"] in version
-    answer = httpx.get(f"{served}/v1/clusters", trust_env=False)
+    assert httpx.get(f"{served}/v1/clusters", trust_env=False).status_code == 401
+    token = (server_environment.home / "state/operator-token").read_text().strip()
+    answer = httpx.get(f"{served}/v1/clusters", headers={"Authorization": f"Bearer {token}"}, trust_env=False)
     assert answer.status_code == 200
     assert (server_environment.home / "state/dayfly.db").is_file()
 

@@ -143,13 +143,11 @@ async def test_a_first_token_that_cannot_be_shown_is_not_made(store: Store) -> N
 
 async def test_the_first_token_is_in_a_file_of_its_owner_alone(store: Store, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
-    lost = Settings(authentication="required", state_dir=tmp_path / "taken")
+    lost = Settings(state_dir=tmp_path / "taken")
     with pytest.raises(InvalidRequest, match=r"operator-token: .*; set DAYFLY_STATE_DIR"):
         await prepare_access(lost, store)
     assert await store.tokens.list() == ()
-    settings = Settings(authentication="required", state_dir=tmp_path / "state")
-    await prepare_access(Settings(state_dir=tmp_path / "state"), store)
-    assert await store.tokens.list() == ()
+    settings = Settings(state_dir=tmp_path / "state")
     await prepare_access(settings, store)
     file = tmp_path / "state" / FILE
     [made] = await store.tokens.list()

@@ -27,7 +27,7 @@ class ActingAs(httpx.AsyncClient):
 
     def __init__(self, services: ApiServices, principal: Principal | None = None) -> None:
         self.principal = principal
-        authentication = Authentication(required=True, authenticators=(_Given(self),))
+        authentication = Authentication(authenticators=(_Given(self),))
         app = create_api(replace(services, authentication=authentication))
         super().__init__(
             transport=httpx.ASGITransport(app),

@@ -14,9 +14,11 @@ from typing import Any
 
 import httpx
 import uvicorn
+from sqlalchemy import insert
 
 from dayfly.addon_manifests import assemble, sha256
 from dayfly.api.app import create_api
+from dayfly.api.authentication import Authentication
 from dayfly.api.dependencies import ApiServices
 from dayfly.app import deliverer_of
 from dayfly.clock import SystemClock
@@ -28,10 +30,13 @@ from dayfly.domain.image import ImageManifest
 from dayfly.domain.scheduling.resources import Resources
 from dayfly.domain.security.oidc import Issuer
 from dayfly.domain.security.secrets import ClusterSecrets
+from dayfly.domain.security.team import Team
 from dayfly.errors import AddonUnavailable, DayflyError, ImageMissing, NotANodeImage, VmExited
 from dayfly.images.orders import check_order
 from dayfly.settings import Settings
 from dayfly.store import Store
+from dayfly.store.db import ids
+from dayfly.store.db.access_tables import teams
 from dayfly.testing.fake_images import FakeImages
 from tests.support.databases import new_sqlite
 from tests.support.held_responses import AnnouncedResponses
@@ -42,6 +47,12 @@ from tests.support.pulled_addons import make_juice
 from tests.support.receiver import LOOPBACK
 from tests.support.specs import IMAGE_ID, make_addon, make_manifest
 
+# fmt: off
+TEAMS = (
+    "a", "alice", "async", "b", "bob", "ci", "me", "pools", "queue", "red", "saving", "t0", "t1", "t2", "team",
+    "team-a", "templates", "them", "waiting", "warm", "x", "y", "you",
+)
+# fmt: on
 HOST = Resources(vcpus=8, memory_mib=16384, disk_gib=205)
 
 
@@ -257,6 +268,7 @@ class Infrastructure:
             "login_issuers": lambda: self.login_issuers,
             "held": AnnouncedResponses(),
             "allowed_hosts": frozenset({"localhost", "127.0.0.1", "::1"}),
+            "authentication": Authentication(loopback_is_operator=True),
             "checks": {"database": store.ping, "engine": self.engine},
         }
         return ApiServices(**{**fields, **changes})
@@ -265,6 +277,13 @@ class Infrastructure:
 def database_url(folder: Path) -> str:
     """A new database in the folder."""
     return new_sqlite(folder / "dayfly.db")
+
+
+async def make_teams(store: Store) -> None:
+    """The teams that tests name as owners."""
+    async with store._database.write() as transaction:
+        rows = [vars(Team(ids.new_id(), name, "", transaction.now)) for name in TEAMS]
+        await transaction.execute(insert(teams), rows)
 
 
 class ApiHttp(httpx.AsyncClient):
@@ -320,6 +339,7 @@ class _Server(uvicorn.Server):
 def _serve(folder: Path, infrastructure: Infrastructure, started: threading.Event, found: list[uvicorn.Server]) -> None:
     async def run() -> None:
         store = await Store.open(database_url(folder))
+        await make_teams(store)
         config = uvicorn.Config(
             create_api(infrastructure.services(store)),
             port=0,

@@ -21,6 +21,7 @@ SOCKET = Path("/var/run/docker.sock")
 BUILD_SECONDS = 900
 COMPOSE_SECONDS = 180
 READY_SECONDS = 90
+COMMAND_SECONDS = 90
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,31 @@ class LabStack:
     url: str
     environment: Mapping[str, str]
 
+    def log_in(self) -> None:
+        """As deploy/README.md says: the first token, stored for those who use `environment`."""
+        token = self.compose("exec", "-T", "api", "cat", "operator-token").split()[-1]
+        done = self.dayfly("login", stdin=token)
+        assert done.returncode == 0, done.stderr
+        self.compose("exec", "-T", "api", "rm", "operator-token")
+
+    def dayfly(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """`dayfly ARGUMENTS` of the stack's operator."""
+        return subprocess.run(
+            [sys.executable, "-m", "dayfly.cli.main", *arguments],
+            env={**self.environment, "DAYFLY_URL": self.url},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+            check=False,
+        )
+
     def compose(self, *arguments: str) -> str:
         """`docker-compose ARGUMENTS` on it; both streams. Raises RuntimeError with them where it fails."""
         done = subprocess.run(
             ["docker-compose", "--project-name", self.project, "--file", REPO / "docker-compose.yml", *arguments],
             env=dict(self.environment),
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -89,8 +110,8 @@ def build_images(*names: str) -> None:
 
 
 @contextmanager
-def lab_stack(*, workers: int) -> Iterator[LabStack]:
-    """A stack whose API is ready; removed completely afterwards."""
+def lab_stack(folder: Path, *, workers: int) -> Iterator[LabStack]:
+    """A stack whose API is ready; removed completely afterwards. Its operator's login is kept in `folder`."""
     name, port = f"test-{secrets.token_hex(4)}", free_port()
     # A shell's variables only: the caller's settings must not reach the stack.
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("DAYFLY_", "COMPOSE_"))} | {
@@ -98,11 +119,13 @@ def lab_stack(*, workers: int) -> Iterator[LabStack]:
         "DAYFLY_INSTANCE": name,
         "DAYFLY_LISTEN_PORT": str(port),
         "COMPOSE_HTTP_TIMEOUT": str(COMPOSE_SECONDS),
+        "XDG_CONFIG_HOME": str(folder),
     }
     stack = LabStack(name, name, f"http://127.0.0.1:{port}", environment)
     try:
         stack.compose("up", "--detach", "--scale", f"worker={workers}")
         stack.wait_until_ready()
+        stack.log_in()
         yield stack
     finally:
         try:

@@ -156,10 +156,10 @@ def running_service(
 ) -> Iterator[Service]:
     """A service whose state lies in `folder`, a process for each of `commands`; settings as in DAYFLY_<NAME>.
 
-    Ends with it whatever it made.
+    Callers of this machine need no token. Ends with it whatever it made.
     """
     port = free_port()
-    settings = {"instance": f"test-{secrets.token_hex(4)}", **settings}
+    settings = {"instance": f"test-{secrets.token_hex(4)}", "loopback_is_operator": "true", **settings}
     if engine is not None:
         settings["docker_host"] = engine
     environment = {k: v for k, v in os.environ.items() if not k.startswith("DAYFLY_")} | {

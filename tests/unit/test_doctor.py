@@ -76,7 +76,6 @@ def healthy(tmp_path: Path) -> Subject:
         ping_database=answers(None),
         database_file=Path("/state/dayfly.db"),
         wanted="auto",
-        authentication="required",
         state_dir=Path("/state"),
         cache_dir=Path("/cache/dayfly"),
         host=Host(
@@ -127,18 +126,14 @@ async def test_registry_caches_are_checked_where_there_are_some(healthy: Subject
 
 
 @pytest.mark.parametrize(
-    ("setting", "loopback", "status", "words"),
+    ("loopback", "status", "words"),
     [
-        ("off", False, "warn", "whoever reaches the API at 127.0.0.1 may do everything"),
-        ("required", True, "warn", "every user and program of this host is an operator"),
-        ("required", False, "ok", "required"),
+        (True, "warn", "every user and program of this host is an operator"),
+        (False, "ok", "every request needs a token"),
     ],
 )
-async def test_it_says_who_may_do_everything(
-    healthy: Subject, setting: str, loopback: bool, status: str, words: str
-) -> None:
-    subject = replace(healthy, authentication=setting, loopback_is_operator=loopback)
-    check = (await report(subject))["authentication"]
+async def test_it_says_who_may_do_everything(healthy: Subject, loopback: bool, status: str, words: str) -> None:
+    check = (await report(replace(healthy, loopback_is_operator=loopback)))["authentication"]
     assert check.status == status
     assert words in check.found
 

@@ -11,6 +11,7 @@ from typing import cast
 import httpx
 import pytest
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+from structlog.testing import capture_logs
 
 from dayfly import metrics
 from dayfly.api.server import METRICS_CONNECTIONS, Server, create_metrics_server, metrics_socket
@@ -93,6 +94,18 @@ async def test_a_workers_metrics_have_the_checks_of_the_api(
         answer = await http.get(f"http://{host}:{port}{path}", headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+
+
+@pytest.mark.parametrize(("path", "status"), [("/metrics", 405), ("/v1/clusters", 404)])
+async def test_a_request_for_a_change_is_refused_without_a_record(
+    caplog: pytest.LogCaptureFixture, path: str, status: int
+) -> None:
+    """A worker's port has no store, and no caller is asked for a token: strangers must not fill the log."""
+    with capture_logs() as logged:
+        async with worker_metrics() as (_, (host, port)), httpx.AsyncClient(timeout=10) as http:
+            answer = await http.post(f"http://{host}:{port}{path}")
+    assert answer.status_code == status
+    assert (logged, caplog.text) == ([], "")
 
 
 async def test_half_sent_requests_keep_nobody_from_a_workers_metrics() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def test_the_doctor_is_the_first_of_dayflys_own_and_before_the_bake(shell: Shell
     result = start(shell, "--image", "bare")
     assert result.code == 0, result.said
     commands = [" ".join(call.split()[1:3]) for call in shell.calls("dayfly")]
-    assert commands == ["doctor", "image bake", "cluster show", "cluster show", "cluster ssh"]
+    assert commands == ["doctor", "image bake", "whoami", "cluster show", "cluster show", "cluster ssh"]
 
 
 def test_what_the_doctor_finds_ends_it(shell: Shell) -> None:
@@ -158,6 +159,35 @@ def test_a_service_that_ends_at_once_is_heard(shell: Shell) -> None:
     assert "error: port 8700 is taken" in result.said
     assert "(Connection refused); its output is above" in result.said
     assert not (shell.folder / "state" / "serve.pid").exists()
+
+
+@pytest.mark.parametrize(("setting", "said"), [("", True), ("false", False)])
+def test_callers_of_the_host_need_no_token_unless_the_caller_wants_that(shell: Shell, setting: str, said: bool) -> None:
+    """Without: the first token of the service that was started is stored for the caller, and its file removed."""
+    shell.stand_in(
+        "dayfly",
+        'case $1 in serve) echo "$DAYFLY_LOOPBACK_IS_OPERATOR" >serving; echo secret >state/operator-token; '
+        'touch answers; exec sleep 60;; whoami) [ "$DAYFLY_LOOPBACK_IS_OPERATOR" = true ];; login) cat >given;; esac',
+    )
+    before = f"export DAYFLY_LOOPBACK_IS_OPERATOR={setting}; ask_service() {{ [[ -f answers ]]; }};"
+    result = start(shell, "--image", "bare", before=before)
+    try:
+        assert result.code == 0, result.said
+        assert (shell.folder / "serving").read_text() == f"{setting or 'true'}\n"
+        assert ("every user of this host may use the service without a token" in result.said) == said
+        assert (shell.folder / "given").exists() != said
+        if not said:
+            assert (shell.folder / "given").read_text() == "secret\n"
+            assert not (shell.folder / "state/operator-token").exists()
+    finally:
+        os.kill(int((shell.folder / "state/serve.pid").read_text()), signal.SIGTERM)
+
+
+def test_a_caller_without_a_token_is_told(shell: Shell) -> None:
+    shell.stand_in("dayfly", '[ "$1" != whoami ]')
+    result = start(shell, "--image", "bare")
+    assert result.code == 1
+    assert "wants a token: run dayfly login" in result.said
 
 
 def test_a_signal_while_the_service_starts_leaves_no_service(shell: Shell) -> None:

@@ -119,7 +119,6 @@ WRONG = {
     "rebuilds": ("../bare", "bare:now", "Bare", "bare,bare:promote", '["bare", 1]'),
     "accelerator": ("fast",),
     "template_auto": ("perhaps",),
-    "authentication": ("on", "true"),
     "loopback_is_operator": ("perhaps",),
     "listen_socket": (),
     "oidc_file": (),

@@ -94,6 +94,23 @@ def test_a_broken_certificate_is_issued_again_and_a_lost_key_of_the_authority_is
     assert server.read_text().endswith((folder / "authority.crt").read_text()), "issued by the new authority"
 
 
+@pytest.mark.parametrize("key", ["another", "with a password", "none"])
+def test_a_key_of_another_authority_signs_nothing(tmp_path: Path, folder: Path, key: str) -> None:
+    """Half of a backup: no caller would accept a certificate of that key, and the former one is still valid."""
+    clock = FakeClock()
+    server, _ = AuthorityFiles(folder, "lab", NAMES).paths(clock.now())
+    AuthorityFiles(tmp_path / "other", "lab", NAMES).paths(clock.now())
+    other = (tmp_path / "other" / "authority.key").read_bytes()
+    locked = load_pem_private_key(other, None).private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")
+    )
+    (folder / "authority.key").write_bytes({"another": other, "with a password": locked, "none": b""}[key])
+    before = server.read_bytes()
+    with pytest.raises(TlsUnusable, match=r"authority\.key is not the key of authority\.crt"):
+        AuthorityFiles(folder, "lab", {*NAMES, "lab.example"}).paths(clock.now())
+    assert server.read_bytes() == before
+
+
 async def test_a_renewal_is_loaded_while_the_service_runs(folder: Path) -> None:
     clock = FakeClock()
     tls = ServerTls(AuthorityFiles(folder, "lab", NAMES).paths, clock)

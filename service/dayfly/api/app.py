@@ -131,7 +131,7 @@ _CHECKED: Final = (
 _SECURITY: Final = {
     "type": "http",
     "scheme": "bearer",
-    "description": "An API token (`POST /v1/tokens`), where the installation requires authentication.",
+    "description": "An API token (`POST /v1/tokens`), or a token of an OIDC issuer (`GET /v1/login`).",
 }
 _ALWAYS: Final = {403, 414, 421, 500}
 
@@ -217,7 +217,7 @@ def _add_problems(path: str, method: str, operation: dict[str, Any]) -> None:
     statuses = set(_ALWAYS)
     if OPERATIONS[operation["operationId"]].reach is not Reach.PUBLIC:
         statuses.add(401)
-        # An installation may do without (DAYFLY_AUTHENTICATION), and a unix socket names its peer.
+        # A unix socket names its peer, and callers of the host may need no token (DAYFLY_LOOPBACK_IS_OPERATOR).
         operation["security"] = [{"token": []}, {}]
     if path.startswith(_CHECKED):
         statuses |= {422, 429, 503}

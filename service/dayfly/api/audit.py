@@ -136,7 +136,7 @@ def _entry(scope: Scope, status: int | None, target: AuditTarget | None) -> NewA
     if status is not None and status >= REFUSED_FROM:
         code = scope.get("state", {}).get(problems.CODE)
     entry = NewAuditEntry(
-        principal=UNAUTHENTICATED.name,
+        principal=UNAUTHENTICATED,
         team=None,
         role=None,
         address=_address(scope),

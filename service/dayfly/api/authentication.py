@@ -14,7 +14,7 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from dayfly.addresses import is_loopback
-from dayfly.domain.security.principal import DEFAULT_TEAM, UNAUTHENTICATED, Principal, Role
+from dayfly.domain.security.principal import DEFAULT_TEAM, Principal, Role
 from dayfly.errors import Unauthenticated
 
 PEER_UID: Final = "dayfly.peer_uid"
@@ -23,10 +23,11 @@ RECHECK: Final = "dayfly.recheck"
 """Key in a request's `state`: proves the principal again, for a response that is held; raises Unauthenticated."""
 MAX_BEARER: Final = 8192
 """Characters of a bearer token."""
+LOOPBACK: Final = Principal("loopback", DEFAULT_TEAM, Role.OPERATOR)
+"""The callers of this host, where `loopback_is_operator`."""
 
 _PROXIED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
 """Headers by which a proxy says that it passes on another caller's request."""
-_LOOPBACK: Final = Principal("loopback", DEFAULT_TEAM, Role.OPERATOR)
 
 
 class Authenticator(Protocol):
@@ -49,12 +50,10 @@ Recheck = Callable[[], Awaitable[object]]
 class Authentication:
     """How callers prove who they are. `authenticators` are asked in their order.
 
-    `required`: without it every caller is the operator, and a bearer token is not looked at. `own_uid`: the server's
-    user, who is an operator on a unix socket, as root is. `loopback_is_operator`: a request from loopback without a
-    token, and not passed on by a proxy, is an operator's.
+    `own_uid`: the server's user, who is an operator on a unix socket, as root is. `loopback_is_operator`: a request
+    from loopback without a token, and not passed on by a proxy, is an operator's.
     """
 
-    required: bool = False
     authenticators: Sequence[Authenticator] = ()
     own_uid: int | None = None
     loopback_is_operator: bool = False
@@ -62,9 +61,6 @@ class Authentication:
     async def identify(self, scope: Scope) -> None:
         """Put the request's principal into its state (principals.py). Raises Unauthenticated, DatabaseUnavailable."""
         state = scope.setdefault("state", {})
-        if not self.required:
-            state["principal"] = UNAUTHENTICATED
-            return
         headers = Headers(scope=scope)
         given = headers.getlist("authorization")
         if given:
@@ -90,7 +86,7 @@ class Authentication:
         client = scope.get("client")
         if not self.loopback_is_operator or client is None or not is_loopback(client[0]):
             return None
-        return None if any(name in headers for name in _PROXIED) else _LOOPBACK
+        return None if any(name in headers for name in _PROXIED) else LOOPBACK
 
 
 def _bearer_of(headers: Sequence[str]) -> str:

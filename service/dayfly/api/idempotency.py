@@ -12,9 +12,10 @@ from typing import Annotated, Final, TypeVar
 
 from fastapi import Header, Response
 
+from dayfly.api.authentication import LOOPBACK
 from dayfly.api.dependencies import ApiServices
 from dayfly.domain.cluster.model import Cluster
-from dayfly.domain.security.principal import UNAUTHENTICATED, Principal
+from dayfly.domain.security.principal import Principal
 from dayfly.errors import NotFound
 from dayfly.schemas.base import RequestModel
 from dayfly.store import CarriedOut, IdempotencyKey
@@ -64,8 +65,8 @@ def key_of(
     """
     if not header:
         return None
-    # Keys of an installation without authentication stay as they were.
-    text = header if caller == UNAUTHENTICATED else f"{caller.name} {header}"
+    # Keys of releases without authentication stay those of callers of this host.
+    text = header if caller == LOOPBACK else f"{caller.name} {header}"
     return IdempotencyKey(text, _fingerprint(body), caller.team if owner is None else owner)
 
 

@@ -37,12 +37,13 @@ def install(
     closing: asyncio.Event,
     *,
     body_seconds: float,
-    authentication: Authentication,
+    authentication: Authentication | None,
     public: frozenset[str],
 ) -> None:
     """Put the middleware around `app`: the request id, within it the metrics, then the audit, then the gate.
 
-    `allowed_hosts`, `closing` and `authentication` as in ApiServices. `public`: paths that need no authentication.
+    `allowed_hosts`, `closing` and `authentication` as in ApiServices. Without authentication nothing needs it, nothing
+    can be changed, and there is no audit. `public`: paths that need none.
     """
     app.add_middleware(
         Gate,
@@ -52,7 +53,8 @@ def install(
         authentication=authentication,
         public=public,
     )
-    app.add_middleware(Audit)
+    if authentication is not None:
+        app.add_middleware(Audit)
     app.add_middleware(RequestMetrics)
     # A transformer and no validator: the library logs a warning for each id that a validator refuses.
     app.add_middleware(
@@ -75,7 +77,7 @@ class Gate:
     allowed_hosts: frozenset[str] | None
     closing: asyncio.Event
     body_seconds: float
-    authentication: Authentication
+    authentication: Authentication | None
     public: frozenset[str]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -133,7 +135,7 @@ class Gate:
 
     async def _refuse_stranger(self, scope: Scope) -> Response | None:
         """401 for a request that does not prove its principal, 403 for a principal without a team; an outage's 503."""
-        if scope["path"] in self.public:
+        if self.authentication is None or scope["path"] in self.public:
             return None
         try:
             await self.authentication.identify(scope)

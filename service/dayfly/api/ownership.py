@@ -24,9 +24,8 @@ async def owned(wanted: R, caller: Principal, services: ApiServices) -> R:
         return wanted.model_copy(update={"owner": caller.team})
     if not caller.scope.includes(wanted.owner):
         raise Forbidden(f"owner: your team is {caller.team}; only an operator may name another")
-    if services.authentication.required:
-        try:
-            await services.store.teams.get(wanted.owner)
-        except NotFound as error:
-            raise InvalidRequest(f"owner: there is no team {wanted.owner}") from error
+    try:
+        await services.store.teams.named(wanted.owner)
+    except NotFound as error:
+        raise InvalidRequest(f"owner: there is no team {wanted.owner}") from error
     return wanted

@@ -87,6 +87,8 @@ def _server(app: FastAPI, maximum: int, settings: Settings, tls: ServerTls | Non
             log_config=None,
             access_log=False,
             server_header=False,
+            # The audit has the peer's address; a caller on this host could write any other one into these headers.
+            proxy_headers=False,
             # Held responses (?wait=) end at once; other requests must not delay the end of the process.
             timeout_graceful_shutdown=3,
         )

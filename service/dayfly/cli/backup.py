@@ -50,7 +50,8 @@ def restore(
         with _named_errors():
             put_back(file, database)
     asyncio.run(_complete(settings.database))
-    say("restored: start the service, then see `dayfly gc --dry-run` for clusters that were created after the backup")
+    say("restored: start the service, then see `dayfly gc --dry-run` for clusters that were created after the backup,")
+    say("and `dayfly token list` for tokens that were revoked after the backup: they are valid again")
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from typing import Annotated
 
-import httpx
 import typer
 
 from dayfly.cli.emit import emit
@@ -18,7 +17,7 @@ from dayfly.cli.output_file import reported
 from dayfly.cli.terminal import say
 from dayfly.client import Client, Whoami
 from dayfly.client.authorities import fetch_pinned_ca
-from dayfly.client.credentials import credentials_file, store_token
+from dayfly.client.credentials import credentials_file, forget_server, store_token
 from dayfly.client.transport import server_url
 
 Url = Annotated[
@@ -42,7 +41,7 @@ def login(
     The token is asked for on the terminal, or read from standard input; with --oidc the issuer's is taken. The token
     is stored in dayfly/credentials.json below XDG_CONFIG_HOME (~/.config), which nobody else can read. The environment
     variable DAYFLY_TOKEN goes before it, DAYFLY_CA_FILE and DAYFLY_CA_FINGERPRINT before a stored authority. `dayfly
-    tls fingerprint` on the server prints the fingerprint.
+    tls fingerprint` on the server prints the fingerprint; a later login keeps the stored authority.
     """
     server = server_url(url)
     # Before the token is asked for: it goes to this server alone.
@@ -50,13 +49,15 @@ def login(
     token = _read_token() if oidc is None else _token_of_issuer(url, oidc, ca_fingerprint)
     with Client(url, token=token, ca_fingerprint=ca_fingerprint) as client:
         found = client.whoami()
-    path = _store(server, token, authority)
+    with reported(credentials_file()):
+        path = store_token(server, token, authority)
     say(f"logged in to {server_url(url)} as {_sentence(found)}; the token is in {path}")
 
 
 def logout(url: Url = None) -> None:
     """Remove the stored token and authority of a server. The token stays valid: `dayfly token revoke` ends it."""
-    _store(server_url(url), None)
+    with reported(credentials_file()):
+        forget_server(server_url(url))
     say(f"no token is stored for {server_url(url)}")
 
 
@@ -82,8 +83,3 @@ def _read_token() -> str:
 def _token_of_issuer(url: str | None, issuer: str, ca_fingerprint: str | None) -> str:
     with Client(url, ca_fingerprint=ca_fingerprint) as client:
         return log_in(client, issuer).bearer
-
-
-def _store(url: httpx.URL, token: str | None, authority: str | None = None) -> str:
-    with reported(credentials_file()):
-        return str(store_token(url, token, authority))

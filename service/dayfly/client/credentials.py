@@ -37,17 +37,25 @@ def stored_authority(url: httpx.URL) -> str | None:
     return _read(_AUTHORITIES).get(_server(url))
 
 
-def store_token(url: httpx.URL, token: str | None, authority: str | None = None) -> Path:
-    """Keep the token for the server at `url`, and its authority as PEM, in place of others; None: forget them.
+def store_token(url: httpx.URL, token: str, authority: str | None = None) -> Path:
+    """Keep the token for the server at `url` in place of another, and its authority as PEM; None: the stored one stays.
 
     Raises InvalidArgument, OSError.
     """
-    path, server = credentials_file(), _server(url)
-    content = {}
-    for part, value in ((_TOKENS, token), (_AUTHORITIES, authority)):
-        kept = _read(part)
-        kept.pop(server, None)
-        content[part] = kept | ({} if value is None else {server: value})
+    tokens, authorities, server = _read(_TOKENS), _read(_AUTHORITIES), _server(url)
+    return _write(tokens | {server: token}, authorities if authority is None else authorities | {server: authority})
+
+
+def forget_server(url: httpx.URL) -> Path:
+    """Keep neither a token nor an authority for the server at `url`. Raises as store_token."""
+    tokens, authorities, server = _read(_TOKENS), _read(_AUTHORITIES), _server(url)
+    tokens.pop(server, None)
+    authorities.pop(server, None)
+    return _write(tokens, authorities)
+
+
+def _write(tokens: dict[str, str], authorities: dict[str, str]) -> Path:
+    path, content = credentials_file(), {_TOKENS: tokens, _AUTHORITIES: authorities}
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # mkstemp creates files of mode 0600
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

@@ -174,15 +174,12 @@ def writable(name: str, host: Host, folder: Path) -> Check:
     return Check(name, "fail", f"{folder} cannot be written", "set DAYFLY_STATE_DIR, or correct the folder's owner")
 
 
-def access(authentication: str, listen_address: str, loopback_is_operator: bool) -> Check:
+def access(loopback_is_operator: bool) -> Check:
     """Who may do what: a warning where more callers than tokens' holders may do everything."""
-    if authentication == "off":
-        found = f"off: whoever reaches the API at {listen_address} may do everything"
-        return Check("authentication", "warn", found, "set DAYFLY_AUTHENTICATION=required, and see README: Security")
     if loopback_is_operator:
-        found = "required, but every user and program of this host is an operator (DAYFLY_LOOPBACK_IS_OPERATOR)"
+        found = "tokens, but every user and program of this host is an operator (DAYFLY_LOOPBACK_IS_OPERATOR)"
         return Check("authentication", "warn", found, "unset it, and use tokens or DAYFLY_LISTEN_SOCKET")
-    return Check("authentication", "ok", "required")
+    return Check("authentication", "ok", "every request needs a token, or the peer of DAYFLY_LISTEN_SOCKET")
 
 
 def bake_tools(host: Host) -> Check:

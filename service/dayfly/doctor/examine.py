@@ -33,8 +33,8 @@ class Subject:
     `database_file` is SQLite's file, None for a database server; `wanted` is the configured accelerator.
     `engine_address` is the engine's URL and its source (drivers/docker/engine_address.py); None: there is none.
     `find_sources` finds the mirrors for bakes (raises DayflyError); None: mirrors are not checked.
-    `check_caches` checks the registry caches; None: there are none. `authentication`, `listen_address` and
-    `loopback_is_operator` are settings. `check_tls` checks the API's TLS.
+    `check_caches` checks the registry caches; None: there are none. `loopback_is_operator` is the setting.
+    `check_tls` checks the API's TLS.
     """
 
     engine_info: Callable[[], Awaitable[EngineInfo]]
@@ -49,8 +49,6 @@ class Subject:
     needed_suites: tuple[NeededSuite, ...] = ()
     find_sources: FindSources | None = None
     check_caches: Callable[[], Awaitable[Check]] | None = None
-    authentication: str = "off"
-    listen_address: str = "127.0.0.1"
     loopback_is_operator: bool = False
     check_tls: Callable[[], Check] = lambda: Check("tls", "ok", "off")
     host: Host = field(default_factory=Host)
@@ -82,7 +80,7 @@ async def examine(subject: Subject) -> tuple[Check, ...]:
         checks.cache_disk(host, subject.cache_dir),
         checks.writable("state", host, subject.state_dir),
         await _check_database(subject),
-        checks.access(subject.authentication, subject.listen_address, subject.loopback_is_operator),
+        checks.access(subject.loopback_is_operator),
         subject.check_tls(),
         checks.bake_tools(host),
     ]

@@ -48,8 +48,6 @@ async def open_subject(settings: Settings) -> AsyncIterator[Subject]:
             cache_dir=settings.cache_dir,
             engine_address=_address(settings),
             needed_suites=needed_suites(),
-            authentication=settings.authentication,
-            listen_address=settings.listen_address,
             loopback_is_operator=settings.loopback_is_operator,
             find_sources=lambda need: find_sources(need.suite, backports=need.backports, mirrors=mirrors),
             check_caches=partial(check_registry_caches, settings, infrastructure.engine) if settings.caches else None,

@@ -112,7 +112,8 @@ class Whoami(ResponseModel):
     """The caller, as the server knows it."""
 
     principal: str = Field(
-        description="`token:<id>`, `uid:<number>` on a unix socket, `unauthenticated` where none is required."
+        description="`token:<id>`, `uid:<number>` on a unix socket, `loopback` where callers of the host "
+        "need no token, `oidc:<issuer>:<subject>`."
     )
     team: str
     role: Open[RoleName]

@@ -55,8 +55,7 @@ class BakeRequest(RequestModel):
         default="default",
         max_length=MAX_OWNER,
         pattern=OWNER,
-        description="The team that the bake belongs to. Left out: the caller's. Only an operator may name another; "
-        "where no authentication is required, every caller is an operator, and any name is accepted.",
+        description="The team that the bake belongs to. Left out: the caller's. Only an operator may name another.",
     )
 
     @model_validator(mode="after")

@@ -157,10 +157,9 @@ class ShapeRequest(RequestModel):
         default="default",
         max_length=MAX_OWNER,
         pattern=OWNER,
-        description="The team that it belongs to. Left out: the caller's. Only an operator may name another; where no "
-        "authentication is required, every caller is an operator, and any name is accepted. The queue for capacity is "
-        "fair between owners, and first come, first served for one owner; templates and pools serve their owner's "
-        "clusters only.",
+        description="The team that it belongs to. Left out: the caller's. Only an operator may name another. "
+        "The queue for capacity is fair between owners, and first come, first served for one owner; templates and "
+        "pools serve their owner's clusters only.",
         examples=["team-storage"],
     )
     addons: AddonNames = Field(

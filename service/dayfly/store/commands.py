@@ -45,7 +45,7 @@ class NewCluster:
     hold: Hold | None = None
     memory_factor: float = 1.0
     """Memory overcommit of forks (domain/scheduling/resources.demand)."""
-    principal: str = UNAUTHENTICATED.name
+    principal: str = UNAUTHENTICATED
     """Who uses the cluster's resources."""
 
 

@@ -45,5 +45,6 @@ class Quotas(StorePart):
                 "weight": given.weight,
                 "updated_at": transaction.now,
             }
+            transaction.concerns("quota", None, None if team == DEFAULT else team)
             await put(transaction, quotas, ("owner",), [row])
             transaction.wake(QUEUE)  # the weight changes turns

@@ -39,6 +39,7 @@ class Teams(StorePart):
                 await require_new(transaction, key)
                 made = Team(ids.new_id(), name, description, transaction.now)
                 await transaction.execute(insert(teams).values(vars(made)))
+                transaction.concerns("team", made.id, name)
                 await record_use(transaction, key, resource_id=made.id)
                 return made
         except IntegrityError as error:
@@ -57,6 +58,13 @@ class Teams(StorePart):
         if not rows:
             raise NotFound(f"no team {id_or_name}")
         return _team_from(next((row for row in rows if row.name == id_or_name), rows[0]))
+
+    async def named(self, name: str) -> Team:
+        """The team with this name: an id is none. Raises NotFound."""
+        row = await self._row(select(teams).where(teams.c.name == name))
+        if row is None:
+            raise NotFound(f"no team {name}")
+        return _team_from(row)
 
     async def describe(self, name: str, description: str, require: Callable[[Team], None] = lambda _: None) -> Team:
         """Change the description. `require` gets the team before, and raises an error to reject it. Raises NotFound."""
@@ -83,7 +91,7 @@ class Teams(StorePart):
     async def adopt(self) -> tuple[str, ...]:
         """Make a team of each owner on record that is none; their names.
 
-        An API without authentication, and an older release, accept any owner.
+        Releases before 0.3.0 accept any owner.
         """
         owners = union(select(literal(DEFAULT_TEAM)), *(select(table.c.owner) for _, table, _ in _OWNING))
         async with self._database.write() as transaction:
@@ -96,10 +104,11 @@ class Teams(StorePart):
 
 
 async def _lock(transaction: Transaction, name: str) -> Team:
-    """Raises NotFound."""
+    """The team, for a request that changes it. Raises NotFound."""
     row = (await transaction.execute(select(teams).where(teams.c.name == name).with_for_update())).one_or_none()
     if row is None:
         raise NotFound(f"no team {name}")
+    transaction.concerns("team", row.id, name)
     return _team_from(row)
 
 

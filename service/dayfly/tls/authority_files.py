@@ -25,6 +25,7 @@ from dayfly.domain.security.server_authority import (
 from dayfly.errors import TlsUnusable
 
 CERTIFICATE: Final = "authority.crt"
+KEY: Final = "authority.key"
 
 
 class AuthorityFiles:
@@ -43,9 +44,18 @@ class AuthorityFiles:
         with self._locked():
             authority = self._authority(now)
             if self._is_due(server, authority, now):
-                _write(server, issue_server_certificate(authority, sorted(self._names), now), 0o600)
+                _write(server, self._issue(authority, now), 0o600)
         self._checked_names = True
         return server, None
+
+    def _issue(self, authority: ServerAuthority, now: datetime) -> str:
+        try:
+            return issue_server_certificate(authority, sorted(self._names), now)
+        except ValueError as error:
+            # Callers would refuse a certificate that another key has signed.
+            raise TlsUnusable(
+                f"{self._folder / KEY} is not the key of {CERTIFICATE}: restore both from one backup"
+            ) from error
 
     def _is_due(self, server: Path, authority: ServerAuthority, now: datetime) -> bool:
         try:
@@ -58,7 +68,7 @@ class AuthorityFiles:
         return not self._checked_names and names_in(pem) != self._names
 
     def _authority(self, now: datetime) -> ServerAuthority:
-        certificate, key = self._folder / CERTIFICATE, self._folder / "authority.key"
+        certificate, key = self._folder / CERTIFICATE, self._folder / KEY
         if certificate.exists() and key.exists():
             return ServerAuthority(certificate.read_text(), key.read_text())
         if certificate.exists():

@@ -25,12 +25,14 @@ COMMAND_SECONDS = 360
 SOURCE = "/opt/source"
 
 
-def run(*argv: str, timeout: float = COMMAND_SECONDS, ok: tuple[int, ...] = (0,), **environment: str) -> str:
-    """The output of a command. Raises RuntimeError with both streams if the exit code is not `ok`."""
+def run(
+    *argv: str, timeout: float = COMMAND_SECONDS, ok: tuple[int, ...] = (0,), given: str = "", **environment: str
+) -> str:
+    """The output of a command that reads `given`. Raises RuntimeError with both streams unless it ends as `ok`."""
     done = subprocess.run(
         argv,
         env={**os.environ, **environment},
-        stdin=subprocess.DEVNULL,
+        input=given,
         capture_output=True,
         text=True,
         timeout=timeout,
@@ -43,6 +45,11 @@ def run(*argv: str, timeout: float = COMMAND_SECONDS, ok: tuple[int, ...] = (0,)
 
 def dayfly(*argv: str) -> str:
     return run("/opt/dayfly/bin/dayfly", *argv)
+
+
+def log_in(token: str) -> None:
+    """With the first token of the service."""
+    run("/opt/dayfly/bin/dayfly", "login", given=token)
 
 
 def compose(*argv: str) -> str:
@@ -125,6 +132,7 @@ def service() -> dict[str, Any]:
     verified = run("systemd-analyze", "verify", "/etc/systemd/system/dayfly.service")
     run("systemctl", "enable", "--now", "dayfly")
     ready = wait_until_ready()
+    log_in(Path("/var/lib/dayfly/operator-token").read_text())
     facts = show("dayfly", "MainPID", "ActiveState", "NRestarts", "ControlGroup")
     lines = Path(f"/proc/{facts['MainPID']}/status").read_text().splitlines()
     wanted = ("Uid", "CapEff", "CapPrm", "CapInh", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp")
@@ -171,6 +179,7 @@ def stop() -> dict[str, Any]:
 def compose_up() -> dict[str, Any]:
     compose("up", "--detach", "--scale", "worker=2")
     ready = json.loads(wait_until_ready())
+    log_in(compose("exec", "-T", "api", "cat", "operator-token"))
     listed = compose("ps", "--format", "{{.Service}} {{.State}}").splitlines()
     return {"ready": ready, "services": sorted(listed)}
 

@@ -1,4 +1,4 @@
-"""A server that requires authentication: its first token, its unix socket, and the commands about access."""
+"""A server as it is by default: its first token, its unix socket, and the commands about access."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         "DAYFLY_STATE_DIR": f"{folder}/state",
         "DAYFLY_LISTEN_PORT": str(port),
         "DAYFLY_LISTEN_SOCKET": f"{folder}/dayfly.sock",
-        "DAYFLY_AUTHENTICATION": "required",
         "DAYFLY_URL": url,
         "DAYFLY_DOCKER_HOST": f"unix://{folder}/no-engine.sock",
     }

@@ -24,9 +24,8 @@ def teams_of(client: Client) -> set[str | None]:
 def test_usage_by_team_and_label(dayfly: Dayfly, url: str) -> None:
     own = ("--owner", "red", "--label", "ci=unit", "--wait")
     assert dayfly("cluster", "create", "used", "--image", "bare", *own).exit_code == 0
-    # Usage is counted in whole seconds.
     with Client(url) as client:
-        until("the cluster's first second is over", lambda: "red" in teams_of(client) or None, seconds=10)
+        until("it has run for a second", lambda: "red" in teams_of(client) or None, seconds=60)
     shown = dayfly("usage", "--by", "team", "--by", "label:ci", "--since", "30d")
     assert shown.exit_code == 0, shown.output
     assert "TEAM   ci    VCPU SECONDS  MEMORY GIB SECONDS  DISK GIB SECONDS" in shown.stdout

@@ -28,6 +28,7 @@ def service(tmp_path: Path) -> Iterator[Service]:
         "DAYFLY_LISTEN_PORT": str(port),
         "DAYFLY_URL": url,
         "DAYFLY_TLS": "authority",
+        "DAYFLY_LOOPBACK_IS_OPERATOR": "true",
         "DAYFLY_DOCKER_HOST": f"unix://{tmp_path}/no-engine.sock",
     }
     made = Service(url, "default", tmp_path, environment)

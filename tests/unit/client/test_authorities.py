@@ -22,7 +22,7 @@ from dayfly.cli.exit_codes import ExitCode
 from dayfly.cli.main import app
 from dayfly.client import AsyncClient, Client, InvalidArgument, Unreachable, Untrusted
 from dayfly.client.authorities import fetch_pinned_ca
-from dayfly.client.credentials import credentials_file, store_token
+from dayfly.client.credentials import credentials_file, forget_server, store_token
 from dayfly.domain.security.server_authority import VALID_FOR, fingerprint
 from tests.support.service import free_port
 from tests.support.tls import Issuer
@@ -214,7 +214,7 @@ def test_a_stored_authority_is_trusted_for_its_server_alone(served: Served, tmp_
     assert {header for _, header in served.requests} == {"Bearer dfly_secret"}
     with serving(tmp_path) as other, Client(other.url) as client, pytest.raises(Untrusted):
         client.version()
-    store_token(httpx.URL(served.url), None)
+    forget_server(httpx.URL(served.url))
     with Client(served.url) as client, pytest.raises(Untrusted):
         client.version()
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from dayfly.client import Client, InvalidArgument
-from dayfly.client.credentials import credentials_file, store_token, stored_token
+from dayfly.client.credentials import credentials_file, forget_server, store_token, stored_authority, stored_token
 
 LAB = httpx.URL("https://lab.example")
 
@@ -47,9 +47,20 @@ def test_a_stored_token_goes_to_its_server_alone(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("DAYFLY_TOKEN", "environment")
     assert sent("https://lab.example") == "Bearer environment"
     assert sent("https://lab.example", "given") == "Bearer given"
-    store_token(LAB, None)
+    forget_server(LAB)
     assert stored_token(LAB) is None
     assert stored_token(httpx.URL("http://127.0.0.1:8700")) == "local"
+
+
+def test_another_token_keeps_the_pinned_authority() -> None:
+    """Without it, the machine's authorities would count again from the second login on."""
+    store_token(LAB, "first", "PEM")
+    store_token(LAB, "second")
+    assert (stored_token(LAB), stored_authority(LAB)) == ("second", "PEM")
+    store_token(LAB, "third", "another PEM")
+    assert stored_authority(LAB) == "another PEM"
+    forget_server(LAB)
+    assert stored_authority(LAB) is None
 
 
 def test_a_token_is_not_sent_in_clear_text(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import pytest
 
+from dayfly.client import ApiError, AsyncClient, Unreachable
 from dayfly.doctor.full.guest import Guest
 from dayfly.doctor.full.registry_api import RegistryApi, TinyImage, digest_of
 from dayfly.doctor.full.report import TrialFailed
-from dayfly.doctor.full.service import trial_settings
+from dayfly.doctor.full.service import TrialService, operator_token, trial_settings
 from dayfly.doctor.full.trials.cold import access_of
 from dayfly.domain.cluster.model import Endpoint
 from dayfly.domain.security.kubeconfig import ClientIdentity, kubeconfig
@@ -133,6 +136,7 @@ def test_the_service_under_trial_has_the_hosts_settings_and_a_state_of_its_own(t
         publish_address="10.0.0.1",
         port_range="40000-40999",
         database_url="postgresql+asyncpg://somewhere/dayfly",
+        loopback_is_operator=True,
         default_ttl_seconds=60,
         template_auto=True,
         tls="files",
@@ -148,4 +152,26 @@ def test_the_service_under_trial_has_the_hosts_settings_and_a_state_of_its_own(t
     assert (own.listen_address, own.default_ttl_seconds, own.template_auto) == ("127.0.0.1", None, False)
     assert (own.tls, own.tls_certificate, own.tls_key) == ("off", None, None), "trials speak plain HTTP on loopback"
     assert own.listen_port not in {0, operator.listen_port}
+    assert not own.loopback_is_operator, "other users of the host have no part in the trials"
     assert Settings(**own.model_dump(mode="json")) == own, "as the process is given them"
+
+
+async def test_the_trials_have_a_token_of_their_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever token the operator's environment has: it is for another server."""
+    monkeypatch.setenv("DAYFLY_TOKEN", "dfly_of_another_server")
+    settings = trial_settings(Settings(docker_host=f"unix://{tmp_path}/no-engine.sock"), tmp_path)
+    token, service = await operator_token(settings), TrialService(settings)
+    await service.start()
+    try:
+        async with AsyncClient(service.url, token=token) as api, asyncio.timeout(60):
+            while True:
+                with suppress(Unreachable):
+                    assert (await api.whoami()).role == "operator"
+                    break
+                await asyncio.sleep(0.1)
+        async with AsyncClient(service.url) as other:
+            with pytest.raises(ApiError, match="the token is not valid"):
+                await other.whoami()
+    finally:
+        assert await service.end() == "the service ended cleanly"
+    assert token not in service.log()

@@ -329,7 +329,7 @@ async def test_changed_rules_hold_for_the_next_token(issuer: OidcIssuer) -> None
 
 
 async def test_the_api_asks_it_for_bearer_tokens(issuer: OidcIssuer, authenticator: OidcAuthenticator) -> None:
-    authentication = Authentication(required=True, authenticators=(authenticator,))
+    authentication = Authentication(authenticators=(authenticator,))
     scope: dict[str, Any] = {"type": "http", "headers": [(b"authorization", f"Bearer {issuer.token()}".encode())]}
     await authentication.identify(scope)
     assert scope["state"]["principal"].name == f"oidc:ci:{SUBJECT}"

@@ -10,8 +10,8 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from dayfly.api.dependencies import Services
 from dayfly.api.idempotency import KeyHeader, key_of
 from dayfly.api.principals import Caller
-from dayfly.domain.security.principal import Role
-from dayfly.errors import Conflict, Forbidden, InvalidRequest, NotFound
+from dayfly.domain.security.principal import UNBOUNDED, Role
+from dayfly.errors import Conflict, Forbidden, InvalidRequest, NotFound, OverBounds
 from dayfly.schemas.access import NewToken, Token, TokenList, TokenRequest
 from dayfly.schemas.cluster_requests import MAX_OWNER, OWNER
 from dayfly.store import CarriedOut
@@ -51,6 +51,8 @@ async def create_token(
         raise Forbidden(f"team: yours is {caller.team}; only an operator may name another")
     if not caller.role.includes(role):
         raise Forbidden(f"role: yours is {caller.role}, and a token of yours cannot have the role {role}")
+    if caller.bounds != UNBOUNDED:
+        raise OverBounds("your token has bounds, and the new one would have none")
     new = StoredRequest(
         team=team,
         name=wanted.name,
@@ -96,4 +98,7 @@ async def get_token(services: Services, caller: Caller, token: TokenId) -> Token
 @router.delete("/{token}", operation_id="revokeToken")
 async def revoke_token(services: Services, caller: Caller, token: TokenId) -> Token:
     """Revoke a token, at once: held requests and streams of its holder get nothing more. May be repeated."""
+    known = await services.store.tokens.get(token, caller.scope)
+    if not caller.role.includes(known.role):
+        raise Forbidden(f"role: yours is {caller.role}, and the token has the role {known.role}")
     return Token.of(await services.store.tokens.revoke(token, caller.scope))

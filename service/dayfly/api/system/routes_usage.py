@@ -59,7 +59,8 @@ async def get_usage(
     format: Annotated[Literal["json", "csv"] | None, Query(description="Goes before the Accept header.")] = None,  # noqa: A002
     limit: Annotated[int, Query(ge=1, le=10_000, description="Groups of one page of JSON; CSV has all.")] = 1000,
     cursor: Annotated[
-        str | None, Query(pattern=r"^[0-9]{1,9}-[0-9]{1,12}$", description="The `next_cursor` of the page before.")
+        str | None,
+        Query(pattern=r"^[0-9]{1,9}-[0-9]{1,12}-[0-9]{1,12}$", description="The `next_cursor` of the page before."),
     ] = None,
 ) -> UsageList | Response:
     """What clusters had reserved, in vCPU-seconds and GiB-seconds, from `since` (default: 30 days ago) to `until`.
@@ -69,9 +70,11 @@ async def get_usage(
     build a template count for the team. Labels count as they were at the time. Templates and checkpoints on disk, and
     bakes, do not count. Usage is kept for a configured time, longer than clusters.
     """
-    offset, pinned = map(int, cursor.split("-")) if cursor is not None else (0, None)
-    if pinned is not None:
-        until = storable(datetime.fromtimestamp(min(pinned, 10**11), UTC)) if until is None else until
+    offset = 0
+    if cursor is not None:
+        # The period of the first page: the pages add up to the total.
+        offset, *period = map(int, cursor.split("-"))
+        since, until = (storable(datetime.fromtimestamp(min(end, 10**11), UTC)) for end in period)
     visible, any_there = visible_team(caller, team)
     begin = storable(since) if since is not None else _default_since(until, services.clock.now())
     end = begin if not any_there else None if until is None else storable(until)
@@ -105,7 +108,7 @@ def _page(report: UsageReport, groups: _Table, offset: int, limit: int) -> Usage
             for group, used in groups[offset:following]
         ),
         total=_amount(report.total),
-        next_cursor=f"{following}-{report.until}" if following < len(groups) else None,
+        next_cursor=f"{following}-{report.since}-{report.until}" if following < len(groups) else None,
     )
 
 

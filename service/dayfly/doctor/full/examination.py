@@ -23,7 +23,7 @@ from dayfly.doctor.checks import Host, total_memory
 from dayfly.doctor.full.evidence import Evidence
 from dayfly.doctor.full.report import Report
 from dayfly.doctor.full.runner import Runner, Trial, Watcher
-from dayfly.doctor.full.service import TrialService, trial_settings
+from dayfly.doctor.full.service import TrialService, operator_token, trial_settings
 from dayfly.doctor.full.session import Session
 from dayfly.doctor.full.trials import cold, end, saved, start, transfer
 from dayfly.domain.cluster.timeouts import TEARDOWN_SECONDS
@@ -125,7 +125,11 @@ async def _session(operator: Settings, image: str, clock: Clock, show: Callable[
     try:
         settings = trial_settings(operator, state_dir)
         service = TrialService(settings)
-        async with open_infrastructure(settings, clock) as infrastructure, AsyncClient(service.url) as api:
+        token = await operator_token(settings)
+        async with (
+            open_infrastructure(settings, clock) as infrastructure,
+            AsyncClient(service.url, token=token) as api,
+        ):
             yield Session(operator, settings, image, infrastructure, api, service, clock, show)
     finally:
         shutil.rmtree(state_dir)

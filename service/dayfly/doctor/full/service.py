@@ -18,6 +18,7 @@ from dayfly.doctor.full.faults import Fault
 from dayfly.doctor.full.report import TrialFailed
 from dayfly.domain.cluster.model import Endpoint
 from dayfly.settings import Settings
+from dayfly.store import Store
 
 _END_SECONDS: Final = 30.0
 _SURVEY_SECONDS: Final = 5.0
@@ -35,7 +36,8 @@ def trial_settings(operator: Settings, state_dir: Path) -> Settings:
         "listen_address": _LOOPBACK,
         "listen_port": _free_port(),
         "listen_socket": None,
-        "authentication": "off",  # of a service that lives for the examination, on loopback
+        "loopback_is_operator": False,
+        "oidc_file": None,
         "host_names": (),
         "tls": "off",
         "tls_certificate": None,
@@ -48,6 +50,15 @@ def trial_settings(operator: Settings, state_dir: Path) -> Settings:
         "log_level": "info",
     }
     return operator.model_copy(update=own)
+
+
+async def operator_token(settings: Settings) -> str:
+    """A token for the trials. Makes the service's database, before the service begins."""
+    store = await Store.open(settings.database)
+    try:
+        return (await store.tokens.replace_first())[1]
+    finally:
+        await store.close()
 
 
 class TrialService:

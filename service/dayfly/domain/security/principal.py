@@ -92,5 +92,5 @@ class Principal:
         return Scope(self.team, is_all=self.role is Role.OPERATOR)
 
 
-UNAUTHENTICATED: Final = Principal("unauthenticated", DEFAULT_TEAM, Role.OPERATOR)
-"""The caller of an installation that asks for no proof."""
+UNAUTHENTICATED: Final = "unauthenticated"
+"""The name on record of a caller that proved no principal, and of the creator of what an older release created."""

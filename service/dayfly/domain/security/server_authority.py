@@ -71,11 +71,15 @@ def issue_server_certificate(authority: ServerAuthority, names: Iterable[str], n
     """A new key with its certificate for `names` (host names and IP addresses), and the authority's: one PEM text.
 
     The authority is a part, so that a caller can take it from the handshake and compare it with a pinned fingerprint.
+    Raises ValueError where the authority's key is none, or that of another certificate.
     """
     issuer = x509.load_pem_x509_certificate(authority.certificate.encode())
-    signer = load_pem_private_key(authority.key.encode(), password=None)
-    if not isinstance(signer, ec.EllipticCurvePrivateKey):
-        raise TypeError("the authority of the API has a key on an elliptic curve")
+    try:
+        signer = load_pem_private_key(authority.key.encode(), password=None)
+    except TypeError as error:
+        raise ValueError("the authority's key has a password") from error
+    if not isinstance(signer, ec.EllipticCurvePrivateKey) or signer.public_key() != issuer.public_key():
+        raise ValueError("the authority's key is that of another certificate")
     key = ec.generate_private_key(ec.SECP256R1())
     identifier = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     certificate = (

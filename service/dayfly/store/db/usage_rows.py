@@ -89,7 +89,7 @@ def _interval_of(row: Row[Any]) -> dict[str, object] | None:
     return {
         "cluster_id": row.id,
         "owner": row.owner,
-        "principal": row.principal or UNAUTHENTICATED.name,
+        "principal": row.principal or UNAUTHENTICATED,
         "labels": row.spec.get("labels") or {},
         **needs_columns(used),
     }
