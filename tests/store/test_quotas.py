@@ -225,6 +225,15 @@ async def test_the_webhooks_of_a_team_are_told_once_in_a_while(store: Store) -> 
     assert await webhooks.types(store, webhook) == ["quota", "quota"]
 
 
+async def test_refusals_at_once_tell_a_webhook_once(url: str) -> None:
+    async with several_stores(url, 4) as stores:
+        refused = QuotaExceeded("over", team="default", quota="clusters", limit=0)
+        for number in range(5):
+            webhook = await webhooks.create(stores[0])
+            await asyncio.gather(*(store.quotas.refused(refused) for store in stores * 2))
+            assert await webhooks.types(stores[0], webhook) == ["quota"], number
+
+
 async def test_the_queue_has_the_weights(store: Store) -> None:
     await store.quotas.set(Given(weight=2.0))
     await store.quotas.set(Given(weight=5.0), "big")
