@@ -105,7 +105,7 @@ _UNCOUNTED: Final = (routes_metrics.router, routes_login.router, system.router)
 _PROBLEMS: Final = {
     400: "`malformed_json`",
     401: "`unauthenticated`",
-    403: "`foreign_origin`, `forbidden`",
+    403: "`foreign_origin`, `forbidden`, `no_rule_matches`, `over_bounds`",
     404: "`not_found`, `no_kubernetes`",
     408: "`body_too_slow`",
     409: "`name_taken`, `not_ready`, `conflict`, `idempotency_key_reused`, `bakes_off`, `bake_queue_full`, "

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
-from dayfly.api.clusters.bounds import check_size, check_ttl
+from dayfly.api.clusters.bounds import check_hold, check_size, check_ttl
 from dayfly.api.clusters.cluster_response import awaited, show, show_after
 from dayfly.api.clusters.presenter import addon_names, show_spec, show_summary
 from dayfly.api.clusters.queue_position import queue_positions
@@ -87,6 +87,7 @@ async def create_cluster(
     spec = await services.lookups.bounded(resolve_spec(wanted, services))
     check_size(caller.bounds, spec)
     check_ttl(caller.bounds, spec.ttl_seconds)
+    check_hold(caller.bounds, hold, services.clock.now())
     if dry_run:
         await _check_name_is_free(wanted.name, wanted.owner, services)
         own = {"name": wanted.name, "owner": wanted.owner, "hold": hold, "addons": addon_names(spec)}
