@@ -44,12 +44,14 @@ async def test_a_teams_own_quota_and_the_default(store: Store) -> None:
     await store.quotas.set(Given({"clusters": 1, "vcpus": 100}, 2.0))
     await limit(store, "free", clusters=None)
     assert await store.quotas.of("free") == Quota({"clusters": None, "vcpus": 100}, 2.0)
+    await store.quotas.set(Given(isolation="strict_only"), "apart")
+    assert await store.quotas.of("apart") == Quota({"clusters": 1, "vcpus": 100}, 2.0, "strict_only")
     for _ in range(2):
         await create(store, owner="free")
     await create(store, owner="other")
     with pytest.raises(QuotaExceeded, match="clusters: team other may have 1, has 1"):
         await create(store, owner="other")
-    assert set(await store.quotas.given()) == {"*", "free"}
+    assert set(await store.quotas.given()) == {"*", "free", "apart"}
     await store.quotas.set(Given())
     await create(store, owner="other")
 

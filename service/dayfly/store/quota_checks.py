@@ -84,7 +84,7 @@ async def quota_of(connection: AsyncConnection, team: str) -> Quota:
 
 
 def given_from(row: Row[Any]) -> Given:
-    return Given(rules.limits_from(row.limits), row.weight)
+    return Given(rules.limits_from(row.limits), row.weight, row.isolation)
 
 
 async def require(transaction: Transaction, team: str, wanted: Mapping[str, int]) -> Quota:

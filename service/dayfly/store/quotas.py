@@ -49,6 +49,7 @@ class Quotas(StorePart):
                 "owner": team,
                 "limits": dict(given.limits),
                 "weight": given.weight,
+                "isolation": given.isolation,
                 "updated_at": transaction.now,
             }
             await put(transaction, quotas, ("owner",), [row])

@@ -26,6 +26,7 @@ from dayfly.domain.cluster import model as domain
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Purpose
 from dayfly.domain.cluster.spec import ClusterSpec
+from dayfly.domain.quota import isolation_of
 from dayfly.domain.security.principal import Reference, Scope
 from dayfly.errors import InvalidRequest, NameTaken, NotFound
 from dayfly.schemas.cluster_requests import MAX_LABELS, MAX_OWNER, OWNER, ClusterRequest
@@ -83,6 +84,7 @@ async def create_cluster(
     ):
         # Before all checks: a retry returns its cluster even if the image was removed meanwhile.
         return await _accepted(made, response, services, created=False)
+    wanted = await _isolated(wanted, services)
     hold = allowed_hold(wanted.hold, services)
     spec = await services.lookups.bounded(resolve_spec(wanted, services))
     check_size(caller.bounds, spec)
@@ -105,6 +107,13 @@ async def create_cluster(
     await require_caller(request)
     cluster, created = await services.store.clusters.create(new, key)
     return await _accepted(cluster, response, services, created=created)
+
+
+async def _isolated(wanted: ClusterRequest, services: ApiServices) -> ClusterRequest:
+    """The request with the isolation that its team's clusters have. Raises IsolationRequired."""
+    quota = await services.store.quotas.of(wanted.owner)
+    asked = wanted.isolation if "isolation" in wanted.model_fields_set else None
+    return wanted.model_copy(update={"isolation": isolation_of(wanted.owner, quota, asked)})
 
 
 async def _memory_factor(spec: ClusterSpec, owner: str, services: ApiServices) -> float:
