@@ -225,6 +225,41 @@ async def test_no_change_without_its_entry(acting: ActingAs, store: Store, worke
     assert (await acting.delete("/v1/clusters/demo")).status_code == 202
 
 
+async def test_no_change_of_teams_and_their_settings_without_its_entry(acting: ActingAs, store: Store) -> None:
+    acting.principal = OPERATOR
+    made = {
+        "/v1/teams": {"name": "red"},
+        "/v1/tokens": {"name": "ci", "team": "red", "role": "user"},
+        "/v1/webhooks": {"url": "https://ci.example/"},
+    }
+    found = {path: await acting.post(path, json=body) for path, body in made.items()}
+    assert {answer.status_code for answer in found.values()} == {201}, found
+    token, webhook = (found[path].json()["id"] for path in ("/v1/tokens", "/v1/webhooks"))
+    sent = (await acting.post(f"/v1/webhooks/{webhook}/test")).json()["id"]
+    requests: list[tuple[str, str, dict[str, Any] | None]] = [
+        ("POST", "/v1/teams", {"name": "blue"}),
+        ("PATCH", "/v1/teams/red", {"description": "new"}),
+        ("DELETE", "/v1/teams/red", None),
+        ("POST", "/v1/tokens", {"name": "other", "team": "red", "role": "user"}),
+        ("DELETE", f"/v1/tokens/{token}", None),
+        ("PUT", "/v1/quotas", {"clusters": 1}),
+        ("PUT", "/v1/quotas/red", {"clusters": 1}),
+        ("POST", "/v1/webhooks", {"url": "https://other.example/"}),
+        ("PATCH", f"/v1/webhooks/{webhook}", {"enabled": False}),
+        ("POST", f"/v1/webhooks/{webhook}/test", None),
+        ("POST", f"/v1/webhooks/{webhook}/deliveries/{sent}/redeliver", None),
+        ("DELETE", f"/v1/webhooks/{webhook}", None),
+    ]
+    looks = ("/v1/teams", "/v1/tokens", "/v1/quotas", "/v1/quotas/red", "/v1/webhooks")
+    looks = (*looks, f"/v1/webhooks/{webhook}/deliveries")
+    before = [(await acting.get(path)).json() for path in looks]
+    await _rename(store, "audit", "away")
+    for method, path, body in requests:
+        check_problem(await acting.request(method, path, json=body), 503, "database_unavailable")
+    await _rename(store, "away", "audit")
+    assert [(await acting.get(path)).json() for path in looks] == before
+
+
 async def _rename(store: Store, old: str, new: str) -> None:
     async with store._database.write() as transaction:
         await transaction.execute(text(f"ALTER TABLE {old} RENAME TO {new}"))

@@ -53,4 +53,5 @@ class Quotas(StorePart):
                 "updated_at": transaction.now,
             }
             await put(transaction, quotas, ("owner",), [row])
+            transaction.concerns("quota", None, team)
             transaction.wake(QUEUE)  # the weight changes turns

@@ -41,6 +41,7 @@ class Teams(StorePart):
                 await require_new(transaction, key)
                 made = Team(ids.new_id(), name, description, transaction.now)
                 await transaction.execute(insert(teams).values(vars(made)))
+                transaction.concerns("team", made.id, name)
                 await record_use(transaction, key, resource_id=made.id)
                 return made
         except IntegrityError as error:
@@ -101,10 +102,11 @@ class Teams(StorePart):
 
 
 async def _lock(transaction: Transaction, name: str) -> Team:
-    """Raises NotFound."""
+    """The team of a caller's request. Raises NotFound."""
     row = (await transaction.execute(select(teams).where(teams.c.name == name).with_for_update())).one_or_none()
     if row is None:
         raise NotFound(f"no team {name}")
+    transaction.concerns("team", row.id, name)
     return _team_from(row)
 
 

@@ -52,6 +52,7 @@ class WebhookQueries(StorePart):
                 "updated_at": transaction.now,
             }
             made = (await transaction.execute(insert(webhooks).values(row).returning(webhooks))).one()
+            transaction.concerns("webhook", made.id)
             await record_use(transaction, key, resource_id=made.id)
             return webhook_from(made)
 
@@ -190,6 +191,7 @@ async def _lock(transaction: Transaction, webhook_id: str, owner: str, *, to_del
     row: Row[Any] | None = (await transaction.execute(query)).one_or_none()
     if row is None:
         raise _no_webhook(webhook_id)
+    transaction.concerns("webhook", webhook_id)
     return row
 
 
