@@ -107,9 +107,18 @@ async def test_a_change_is_made_and_answered_at_once(services: ApiServices, http
     await first
 
 
+@pytest.mark.parametrize("by_quota", [False, True])
 async def test_the_client_waits_on_until_a_response_can_be_held(
-    services: ApiServices, http: httpx.AsyncClient, worker: Worker, monkeypatch: pytest.MonkeyPatch
+    services: ApiServices,
+    http: httpx.AsyncClient,
+    store: Store,
+    worker: Worker,
+    monkeypatch: pytest.MonkeyPatch,
+    by_quota: bool,
 ) -> None:
+    if by_quota:
+        services.held.maximum = 100
+        await store.quotas.set(Given({"long_polls": 1}), "default")
     pauses: list[float] = []
 
     async def pause(seconds: float) -> None:
@@ -120,7 +129,7 @@ async def test_the_client_waits_on_until_a_response_can_be_held(
 
     monkeypatch.setattr(async_connection, "async_pause", pause)
     first = asyncio.create_task(http.get(WAIT))
-    await until_held(services)
+    await until_number(services, 1)
     async with AsyncClient(transport=httpx.ASGITransport(create_api(services))) as client:
         assert (await client.wait_ready("demo", timeout_seconds=PATIENCE_SECONDS)).phase == "ready"
     assert pauses == [5.0] * 3

@@ -24,8 +24,8 @@ _MOST_ADDRESSES: Final = 4
 """Addresses of one name that a connection is tried to."""
 CONNECT_SECONDS: Final = 3.0
 """For each but the last: an address that does not answer leaves time for the next within a call's."""
-_LOOK_UPS: Final = ThreadPoolExecutor(16, thread_name_prefix="webhook-dns")
-"""Threads of their own: a name server that does not answer holds up nothing but webhooks."""
+_LOOK_UPS: Final = ThreadPoolExecutor(64, thread_name_prefix="webhook-dns")
+"""Threads of their own, as many as a process makes calls: a name server that does not answer holds up nothing else."""
 
 
 async def resolve(host: str, port: int) -> Sequence[str]:
