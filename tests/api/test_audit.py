@@ -250,8 +250,8 @@ async def test_no_change_of_teams_and_their_settings_without_its_entry(acting: A
         ("POST", f"/v1/webhooks/{webhook}/deliveries/{sent}/redeliver", None),
         ("DELETE", f"/v1/webhooks/{webhook}", None),
     ]
-    looks = ("/v1/teams", "/v1/tokens", "/v1/quotas", "/v1/quotas/red", "/v1/webhooks")
-    looks = (*looks, f"/v1/webhooks/{webhook}/deliveries")
+    of_webhooks = ("/v1/webhooks", f"/v1/webhooks/{webhook}/deliveries")
+    looks = ("/v1/teams", "/v1/tokens", "/v1/quotas", "/v1/quotas/red", *of_webhooks)
     before = [(await acting.get(path)).json() for path in looks]
     await _rename(store, "audit", "away")
     for method, path, body in requests:
