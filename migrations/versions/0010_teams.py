@@ -260,6 +260,7 @@ def _upgrade_webhooks() -> None:
         sa.Column("owner", sa.String(63), nullable=False),
         sa.Column("limits", sa.JSON(), nullable=False),
         sa.Column("weight", sa.Float()),
+        sa.Column("isolation", sa.String(16)),
         sa.Column("updated_at", _TIME, nullable=False),
         sa.PrimaryKeyConstraint("owner", name="pk_quotas"),
     )

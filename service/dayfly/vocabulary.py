@@ -244,6 +244,9 @@ Isolation = Literal["shared", "strict"]
 """`shared`: the cluster may be a fork of its owner's template, with the same cluster CA as the template's other forks.
 `strict`: the cluster boots from its image, with a CA of its own."""
 
+TeamIsolation = Literal["shared", "strict", "strict_only"]
+"""Of a team's new clusters: that of requests which name none, `shared` or `strict`; or each of them is strict."""
+
 ExpiryReason = Literal["ttl", "heartbeat"]
 """The reason of an expiry: the time to live is over, or no heartbeat came in time."""
 

@@ -13,11 +13,19 @@ from dayfly.api.dependencies import ApiServices
 from dayfly.api.held_responses import HeldResponses
 from dayfly.api.server import create_server
 from dayfly.client import AsyncClient, async_connection
+from dayfly.domain.quota import Given
+from dayfly.domain.security.principal import Principal, Role
 from dayfly.store import Store
+from tests.api.test_bad_input import check_problem
+from tests.support.acting_as import ActingAs
 from tests.support.api import ApiHttp, Infrastructure, Worker
+from tests.support.event_streams import STREAM
 from tests.support.held_responses import PATIENCE_SECONDS, AnnouncedResponses
 
 WAIT = "/v1/clusters/demo?wait=ready&timeout=60"
+HELD = ("?wait=ready&timeout=60", "/events?after=1000&wait=60")
+RED = Principal("token:0f3a", "red", Role.ADMIN)
+BLUE = Principal("token:5c1e", "blue", Role.ADMIN)
 
 
 async def endless(_cluster: str, _node: str) -> AsyncIterator[bytes]:
@@ -99,9 +107,18 @@ async def test_a_change_is_made_and_answered_at_once(services: ApiServices, http
     await first
 
 
+@pytest.mark.parametrize("by_quota", [False, True])
 async def test_the_client_waits_on_until_a_response_can_be_held(
-    services: ApiServices, http: httpx.AsyncClient, worker: Worker, monkeypatch: pytest.MonkeyPatch
+    services: ApiServices,
+    http: httpx.AsyncClient,
+    store: Store,
+    worker: Worker,
+    monkeypatch: pytest.MonkeyPatch,
+    by_quota: bool,
 ) -> None:
+    if by_quota:
+        services.held.maximum = 100
+        await store.quotas.set(Given({"long_polls": 1}), "default")
     pauses: list[float] = []
 
     async def pause(seconds: float) -> None:
@@ -112,10 +129,76 @@ async def test_the_client_waits_on_until_a_response_can_be_held(
 
     monkeypatch.setattr(async_connection, "async_pause", pause)
     first = asyncio.create_task(http.get(WAIT))
-    await until_held(services)
+    await until_number(services, 1)
     async with AsyncClient(transport=httpx.ASGITransport(create_api(services))) as client:
         assert (await client.wait_ready("demo", timeout_seconds=PATIENCE_SECONDS)).phase == "ready"
     assert pauses == [5.0] * 3
+
+
+@pytest.fixture
+async def teams(store: Store, infrastructure: Infrastructure) -> AsyncIterator[tuple[ApiServices, ActingAs]]:
+    """Room for all, and a quota of two for a team that has the cluster `demo`."""
+    services = infrastructure.services(store, held=AnnouncedResponses(), follow_console=endless)
+    async with ActingAs(services, RED) as acting:
+        acting.timeout = httpx.Timeout(PATIENCE_SECONDS)
+        await acting.post("/v1/clusters", json={"name": "demo", "image": "bare"})
+        await store.quotas.set(Given({"long_polls": 2}), "red")
+        yield services, acting
+
+
+async def test_a_team_holds_as_many_responses_as_its_quota_allows(
+    teams: tuple[ApiServices, ActingAs],
+) -> None:
+    services, acting = teams
+    await acting.post("/v1/clusters", json={"name": "kept", "image": "bare"})
+    polls = [asyncio.create_task(acting.get(f"/v1/clusters/kept{end}")) for end in HELD]
+    await until_number(services, 2)
+    assert (await acting.get("/v1/quota")).json()["used"]["long_polls"] == 2
+    for end, headers in ((HELD[0], {}), (HELD[1], {}), ("/events", STREAM)):
+        refused = await acting.get(f"/v1/clusters/kept{end}", headers=headers)
+        problem = check_problem(refused, 429, "long_polls_exceeded")
+        assert refused.headers["retry-after"] == "5"
+        assert problem["detail"] == (
+            "long_polls: team red may have 2, has 2 (getCluster 1, listEvents 1), and the request needs 1 more"
+        )
+        assert problem["quota"] == {
+            "team": "red",
+            "name": "long_polls",
+            "limit": 2,
+            "used": 2,
+            "wanted": 1,
+            "largest": [{"name": "getCluster", "amount": 1}, {"name": "listEvents", "amount": 1}],
+        }
+    acting.principal = BLUE
+    await acting.post("/v1/clusters", json={"name": "theirs", "image": "bare"})
+    other = asyncio.create_task(acting.get("/v1/clusters/theirs?wait=ready&timeout=60"))
+    await until_number(services, 3)
+    acting.principal = RED
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        at_once = await acting.delete("/v1/clusters/demo?wait=deleted&timeout=60")
+    assert (at_once.status_code, at_once.json()["desired"]) == (202, "absent"), "the change was made"
+    services.closing.set()
+    answers = await asyncio.gather(*polls, other)
+    assert {answer.status_code for answer in answers} == {200}
+    assert [services.held_of_teams.used(team) for team in ("red", "blue")] == [0, 0]
+
+
+async def test_a_followed_console_counts_for_its_team(teams: tuple[ApiServices, ActingAs], worker: Worker) -> None:
+    services, acting = teams
+    await worker.make()
+    url = "/v1/clusters/demo/nodes/node01/console?follow=true"
+    followed = [asyncio.create_task(acting.get(url)) for _ in range(2)]
+    await until_number(services, 2)
+    check_problem(await acting.get(url), 429, "long_polls_exceeded")
+    services.closing.set()
+    await asyncio.gather(*followed, return_exceptions=True)
+    assert services.held_of_teams.used("red") == 0
+
+
+async def until_number(services: ApiServices, number: int) -> None:
+    assert isinstance(services.held, AnnouncedResponses)
+    while services.held.number < number:
+        await services.held.next()
 
 
 async def test_half_of_the_connections_are_for_short_requests(store: Store, infrastructure: Infrastructure) -> None:

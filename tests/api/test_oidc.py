@@ -11,12 +11,14 @@ import json
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from sqlalchemy import update
 
 from dayfly.api.authentication import Authentication
 from dayfly.api.operations import OPERATIONS
@@ -29,6 +31,7 @@ from dayfly.oidc.authenticator import OidcAuthenticator
 from dayfly.oidc.issuer_documents import fetch_keys
 from dayfly.oidc.issuer_keys import PAUSE_SECONDS
 from dayfly.store import Store
+from dayfly.store.db.tables import clusters
 from tests.api.access import OURS, THEIRS, bearer, make_belongings
 from tests.api.test_authorization import REQUESTS, expected, operations
 from tests.api.test_bad_input import check_problem
@@ -191,3 +194,27 @@ async def test_bounds_limit_what_a_token_creates(lab: Lab) -> None:
         check_problem(changed, 403, "over_bounds")
     assert (await lab.http.patch("/v1/clusters/demo", json={"ttl_seconds": 60}, headers=user)).status_code == 200
     assert (await lab.http.patch("/v1/clusters/demo", json={"labels": {"a": "b"}}, headers=user)).status_code == 200
+
+
+async def test_no_hold_outlives_the_longest_time_to_live_of_a_token(lab: Lab, store: Store, worker: Worker) -> None:
+    user = bearer(lab.token(job="bounded"))
+    body = {"name": "demo", "image": "k8s", "ttl_seconds": 60}
+
+    async def hold(seconds: int) -> httpx.Response:
+        wanted = {"hold": {"seconds": seconds, "reason": "look"}}
+        return await lab.http.patch("/v1/clusters/demo", json=wanted, headers=user)
+
+    for query in ("", "?dry_run=true"):
+        longer = {**body, "hold": {"seconds": 601, "reason": "look"}}
+        refused = await lab.http.post(f"/v1/clusters{query}", json=longer, headers=user)
+        check_problem(refused, 403, "over_bounds")
+    assert (await lab.http.post("/v1/clusters", json=body, headers=user)).status_code == 202
+    assert (await hold(600)).status_code == 200, "its time to live has not begun"
+    await worker.make()
+    async with store._database.write() as transaction:
+        began = transaction.now - timedelta(seconds=300)
+        await transaction.execute(update(clusters).values(ready_at=began))
+    check_problem(await hold(310), 403, "over_bounds")
+    assert (await hold(280)).status_code == 200
+    released = await lab.http.patch("/v1/clusters/demo", json={"hold": None}, headers=user)
+    assert released.status_code == 200

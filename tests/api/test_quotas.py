@@ -8,14 +8,16 @@ from typing import Any
 import httpx
 import pytest
 
+from dayfly.domain.cluster.model import Purpose
 from dayfly.errors import DatabaseUnavailable
 from dayfly.store import Store
 from tests.api.test_bad_input import check_problem
+from tests.store.helpers import make_members
 
 NO_LIMITS = dict.fromkeys(
     [
         *("clusters", "creating", "vcpus", "memory_mib", "disk_gib"),
-        *("templates", "pool_members", "saved_gib", "max_ttl_seconds"),
+        *("templates", "pool_members", "saved_gib", "long_polls", "max_ttl_seconds"),
     ]
 )
 
@@ -31,10 +33,11 @@ async def test_a_quota_and_what_is_used(http: httpx.AsyncClient) -> None:
     empty = (await http.get("/v1/quota")).json()
     assert (empty["team"], empty["limits"], empty["weight"]) == ("default", NO_LIMITS, 1.0)
     assert set(empty["used"].values()) == {0}
-    assert (await http.get("/v1/quotas")).json() == {"limits": NO_LIMITS, "weight": 1.0}
+    assert (await http.get("/v1/quotas")).json() == {"limits": NO_LIMITS, "weight": 1.0, "isolation": "shared"}
     assert await put(http, "", clusters=10, vcpus=20, weight=2) == {
         "limits": {**NO_LIMITS, "clusters": 10, "vcpus": 20},
         "weight": 2.0,
+        "isolation": "shared",
     }
     own = await put(http, clusters=5, vcpus=None, max_ttl_seconds=3600)
     assert own["limits"] == {**NO_LIMITS, "clusters": 5, "max_ttl_seconds": 3600}
@@ -82,6 +85,41 @@ async def test_requests_at_once(http: httpx.AsyncClient) -> None:
     assert (await http.get("/v1/quota")).json()["used"]["clusters"] == 5
 
 
+async def test_the_isolation_of_clusters(http: httpx.AsyncClient) -> None:
+    async def create(**fields: str) -> httpx.Response:
+        return await http.post("/v1/clusters", json={"image": "bare", **fields})
+
+    assert (await put(http, "", isolation="strict"))["isolation"] == "strict"
+    assert (await create()).json()["isolation"] == "strict"
+    assert (await create(isolation="shared")).json()["isolation"] == "shared"
+    assert (await put(http, isolation="strict_only"))["isolation"] == "strict_only"
+    for query in ("", "?dry_run=true"):
+        asked = {"image": "bare", "isolation": "shared"}
+        refused = await http.post(f"/v1/clusters{query}", json=asked)
+        problem = check_problem(refused, 403, "isolation_required")
+        assert "clusters of team default must be `strict`" in problem["detail"]
+        tried = await http.post("/v1/clusters?dry_run=true", json={"image": "bare"})
+        assert tried.json()["isolation"] == "strict"
+    made = await http.post("/v1/clusters", json={"image": "bare"}, headers={"Idempotency-Key": "one"})
+    assert made.json()["isolation"] == "strict"
+    await put(http, isolation="shared")
+    again = await http.post("/v1/clusters", json={"image": "bare"}, headers={"Idempotency-Key": "one"})
+    assert (again.json()["id"], again.headers["Idempotency-Replayed"]) == (made.json()["id"], "true")
+    assert (await create()).json()["isolation"] == "shared"
+    assert (await create(owner="other")).json()["isolation"] == "strict", "the quota of the owner counts"
+
+
+async def test_a_strict_team_gets_no_member_of_a_pool(http: httpx.AsyncClient, store: Store) -> None:
+    made = await http.post("/v1/pools", json={"name": "ci", "image": "bare", "size": 1})
+    assert made.status_code == 201
+    pool = await store.pools.get("ci")
+    await make_members(store, pool, 1)
+    await put(http, isolation="strict_only")
+    assert (await http.post("/v1/clusters", json={"image": "bare", "name": "demo"})).status_code == 202
+    assert (await store.clusters.get("demo")).boot_source is None
+    assert len((await store.clusters.list(purposes={Purpose.POOL_MEMBER})).clusters) == 1
+
+
 async def test_the_webhooks_of_the_team_are_told(http: httpx.AsyncClient) -> None:
     webhook = (await http.post("/v1/webhooks", json={"url": "https://ci.example/", "events": ["quota"]})).json()["id"]
     await put(http, clusters=0)
@@ -111,6 +149,9 @@ async def test_a_refusal_is_a_refusal_even_if_it_cannot_be_recorded(
         {"clusters": 10**10},
         {"max_ttl_seconds": 0},
         {"weight": 0},
+        {"isolation": "none"},
+        {"isolation": 1},
+        {"long_polls": -1},
         {"weight": 10**9},
         {"gpus": 1},
         [],

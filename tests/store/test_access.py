@@ -11,6 +11,7 @@ from sqlalchemy import select, update
 
 from dayfly.api.token_authentication import TokenAuthenticator
 from dayfly.clock import SystemClock
+from dayfly.domain.quota import Given
 from dayfly.domain.security.principal import EVERYWHERE, Reference, Role, Scope
 from dayfly.domain.security.token import token_hash, token_id_of
 from dayfly.errors import Conflict, InvalidRequest, NameTaken, NotFound, Unauthenticated
@@ -20,6 +21,7 @@ from dayfly.store import CarriedOut, EventFilter, IdempotencyKey, NewPool, NewTo
 from dayfly.store.db.access_tables import tokens
 from dayfly.vocabulary import TokenKind
 from tests.store.helpers import create, several_stores
+from tests.support import webhooks
 from tests.support.specs import make_spec
 
 ONE, OTHER = Scope("one"), Scope("other")
@@ -184,10 +186,15 @@ async def test_a_team_with_something_stays(store: Store) -> None:
         await store.teams.delete("default")
     await store.teams.create("empty", "")
     of_empty, _ = await store.tokens.create(new_token("empty"))
+    await webhooks.create(store, "empty")
+    for name in ("empty", "one"):
+        await store.quotas.set(Given({"clusters": 1}), name)
     with store.watch_tokens() as watch:
         await store.teams.delete("empty")
         assert watch.take()
     assert await store.tokens.find(of_empty.id) is None
+    assert await store.webhooks.list("empty") == (), "the next team of this name would have its events sent there"
+    assert set(await store.quotas.given()) == {"one"}
     assert await store.tokens.find(made.id) is not None
 
 

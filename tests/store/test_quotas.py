@@ -44,12 +44,14 @@ async def test_a_teams_own_quota_and_the_default(store: Store) -> None:
     await store.quotas.set(Given({"clusters": 1, "vcpus": 100}, 2.0))
     await limit(store, "free", clusters=None)
     assert await store.quotas.of("free") == Quota({"clusters": None, "vcpus": 100}, 2.0)
+    await store.quotas.set(Given(isolation="strict_only"), "apart")
+    assert await store.quotas.of("apart") == Quota({"clusters": 1, "vcpus": 100}, 2.0, "strict_only")
     for _ in range(2):
         await create(store, owner="free")
     await create(store, owner="other")
     with pytest.raises(QuotaExceeded, match="clusters: team other may have 1, has 1"):
         await create(store, owner="other")
-    assert set(await store.quotas.given()) == {"*", "free"}
+    assert set(await store.quotas.given()) == {"*", "free", "apart"}
     await store.quotas.set(Given())
     await create(store, owner="other")
 
@@ -223,6 +225,15 @@ async def test_the_webhooks_of_a_team_are_told_once_in_a_while(store: Store) -> 
     await webhooks.set_times(store, created_at=-601)
     await asyncio.gather(*(store.quotas.refused(refused.value) for _ in range(3)))
     assert await webhooks.types(store, webhook) == ["quota", "quota"]
+
+
+async def test_refusals_at_once_tell_a_webhook_once(url: str) -> None:
+    async with several_stores(url, 4) as stores:
+        refused = QuotaExceeded("over", team="default", quota="clusters", limit=0)
+        for number in range(5):
+            webhook = await webhooks.create(stores[0])
+            await asyncio.gather(*(store.quotas.refused(refused) for store in stores * 2))
+            assert await webhooks.types(stores[0], webhook) == ["quota"], number
 
 
 async def test_the_queue_has_the_weights(store: Store) -> None:

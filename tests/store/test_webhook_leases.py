@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select, update
 
-from dayfly.domain.webhook import DISABLED_AFTER, RETRIES, NewAttempt
+from dayfly.domain.webhook import DISABLED_AFTER, KEPT_ATTEMPTS, RETRIES, NewAttempt
 from dayfly.errors import LeaseLost, NotFound, WebhookDisabled
 from dayfly.store import (
     CarriedOut,
@@ -184,6 +184,36 @@ async def test_a_lease_that_ended_or_cannot_be_is_taken_over(store: Store) -> No
     assert await store.webhook_leases.seconds_until_due() == 0
     [taken] = await claim(store)
     await store.webhook_leases.finish(taken, DONE)
+
+
+async def test_what_a_late_deliverer_finishes_just_then_is_not_claimed_again(url: str) -> None:
+    async with several_stores(url, 2) as (one, two):
+        webhook = await create(one)
+        for _ in range(20):
+            await one.webhooks.test(webhook.id, "default")
+            [late] = await claim(one)
+            await set_times(one, lease_expires_at=-1)
+            finished, again = await asyncio.gather(
+                one.webhook_leases.finish(late, DONE), claim(two, owner="two"), return_exceptions=True
+            )
+            if isinstance(finished, LeaseLost):
+                await two.webhook_leases.finish(again[0], DONE)  # type: ignore[index]
+            else:
+                assert again == (), "the call was made"
+        async with one._database.read() as connection:
+            leases = await connection.execute(select(webhook_deliveries.c.lease_owner).distinct())
+            assert leases.scalars().all() == [None]
+
+
+async def test_a_delivery_that_is_sent_again_and_again_does_not_grow_without_end(store: Store) -> None:
+    webhook = await create(store)
+    sent_id = (await store.webhooks.test(webhook.id, "default")).id
+    for number in range(KEPT_ATTEMPTS + 3):
+        [held] = await claim(store)
+        await store.webhook_leases.finish(held, NewAttempt(float(number), 204))
+        await store.webhooks.redeliver(webhook.id, sent_id, "default")
+    kept = (await store.webhooks.delivery(webhook.id, sent_id)).attempts
+    assert [one.seconds for one in kept] == [float(number) for number in range(3, KEPT_ATTEMPTS + 3)]
 
 
 async def test_a_call_that_was_cut_off_does_not_count(store: Store) -> None:

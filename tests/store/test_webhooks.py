@@ -9,8 +9,8 @@ import pytest
 
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import Fault, NewEvent
-from dayfly.domain.webhook import MOST_WEBHOOKS, Webhook
-from dayfly.errors import Internal, InvalidRequest, NotFound, WebhookLimit
+from dayfly.domain.webhook import MOST_TESTS, MOST_WEBHOOKS, Webhook
+from dayfly.errors import Conflict, Internal, InvalidRequest, NotFound, WebhookLimit
 from dayfly.store import (
     CarriedOut,
     IdempotencyKey,
@@ -125,6 +125,18 @@ async def test_a_test_call_is_made_once_even_of_a_disabled_webhook(store: Store)
     assert (await store.webhooks.get(webhook.id, "default")).failing_since is None
     with pytest.raises(NotFound):
         await store.webhooks.test(webhook.id, "other")
+
+
+async def test_test_calls_that_wait_are_few(store: Store) -> None:
+    webhook = await create(store)
+    for _ in range(MOST_TESTS):
+        await store.webhooks.test(webhook.id, "default")
+    with pytest.raises(Conflict, match="100 test calls of webhook"):
+        await store.webhooks.test(webhook.id, "default")
+    await store.webhooks.test((await create(store)).id, "default")
+    held, *_ = await claim(store)
+    await store.webhook_leases.finish(held, DONE)
+    await store.webhooks.test(held.webhook_id, "default")
 
 
 async def test_a_team_sees_its_own_webhooks_only(store: Store) -> None:

@@ -16,7 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
+from sqlalchemy import select
+
 from dayfly.domain.security.secrets import ClusterSecrets, base64_forms
+from dayfly.store import Store
+from dayfly.store.db.tables import metadata
 
 SHORTEST = 12
 """A shorter text may occur anywhere."""
@@ -87,6 +91,17 @@ def columns_of(database: Path) -> dict[str, str]:
     return found
 
 
+async def columns_of_store(store: Store) -> dict[str, str]:
+    """As columns_of, of a store on either database."""
+    found: dict[str, str] = {}
+    for table in metadata.sorted_tables:
+        async with store._database.read() as connection:
+            rows = (await connection.execute(select(table))).all()
+        for place, column in enumerate(table.columns):
+            found[f"{table.name}.{column.name}"] = "\n".join(_text(row[place]) for row in rows)
+    return found
+
+
 def files_of(bundle: bytes) -> str:
     """All files of a `tar.gz`, as one text."""
     with tarfile.open(fileobj=io.BytesIO(gzip.decompress(bundle))) as archive:
@@ -95,4 +110,6 @@ def files_of(bundle: bytes) -> str:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, dict | list):
+        return json.dumps(value)
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

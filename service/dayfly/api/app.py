@@ -105,7 +105,7 @@ _UNCOUNTED: Final = (routes_metrics.router, routes_login.router, system.router)
 _PROBLEMS: Final = {
     400: "`malformed_json`",
     401: "`unauthenticated`",
-    403: "`foreign_origin`, `forbidden`",
+    403: "`foreign_origin`, `forbidden`, `no_rule_matches`, `over_bounds`, `isolation_required`",
     404: "`not_found`, `no_kubernetes`",
     408: "`body_too_slow`",
     409: "`name_taken`, `not_ready`, `conflict`, `idempotency_key_reused`, `bakes_off`, `bake_queue_full`, "
@@ -117,7 +117,7 @@ _PROBLEMS: Final = {
     421: "`host_not_allowed`",
     422: "`invalid_request`, `bad_name`, `image_missing`, `image_retired`, `not_a_node_image`, `impossible_size`, "
     "`capacity`, `too_many_nodes`",
-    429: "`rate_limited`: the header Retry-After has the seconds to wait",
+    429: "`rate_limited`, `long_polls_exceeded`: the header Retry-After has the seconds to wait",
     500: "`internal`",
     502: "`engine_refused` and other failures of the engine",
     503: "`engine_unavailable`, `database_unavailable`, `shutting_down`, "

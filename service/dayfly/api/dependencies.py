@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 
 from dayfly.api.authentication import Authentication
 from dayfly.api.engine_lookups import EngineLookups
-from dayfly.api.held_responses import HeldResponses
+from dayfly.api.held_responses import HeldOfTeams, HeldResponses
 from dayfly.api.queue_cache import QueueCache
 from dayfly.api.rate_limits import RateLimits
 from dayfly.clock import Clock
@@ -104,6 +104,7 @@ class ApiServices:
     lookups: EngineLookups = field(default_factory=EngineLookups)
     held: HeldResponses = field(default_factory=HeldResponses)
     streams: HeldResponses = field(default_factory=lambda: HeldResponses(refusal=TooManyStreams))
+    held_of_teams: HeldOfTeams = field(default_factory=HeldOfTeams)
     rates: RateLimits = field(default_factory=RateLimits)
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process stops: held responses end with the present state."""

@@ -88,7 +88,7 @@ def responses(json_model: str, description: str) -> dict[int | str, dict[str, An
 
 
 class EventStream(HeldStream, EventSourceResponse):
-    """A held response of FastAPI's kind. Raises TooManyStreams."""
+    """A held response of FastAPI's kind. Raises TooManyStreams, LongPollsExceeded."""
 
     def __init__(
         self,
@@ -98,7 +98,8 @@ class EventStream(HeldStream, EventSourceResponse):
         read: Callable[[int], Awaitable[Batch]],
         after: int,
     ) -> None:
-        super().__init__(services.streams, _frames(request, services, watching, read, after), MEDIA_TYPE, _HEADERS)
+        frames = _frames(request, services, watching, read, after)
+        super().__init__(request, services, services.streams, frames, MEDIA_TYPE, _HEADERS)
 
 
 async def _frames(

@@ -1,11 +1,16 @@
-"""Bounds on the responses that one process holds at once: long polls and followed consoles; streams of events."""
+"""Bounds on the responses that one process holds at once: long polls and followed consoles; streams of events.
+
+Those of all callers (HeldResponses), and those of one team (HeldOfTeams).
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from dayfly.domain.quota import Quota, require_long_poll
 from dayfly.errors import TooManyStreams, TooManyWaits
 
 
@@ -31,3 +36,25 @@ class HeldResponses:
             yield
         finally:
             self.number -= 1
+
+
+@dataclass
+class HeldOfTeams:
+    """The responses that this process holds for each team, by operation. Other processes count their own."""
+
+    _held: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def used(self, team: str) -> int:
+        return sum(self._held.get(team, {}).values())
+
+    @contextmanager
+    def hold(self, team: str, operation: str, quota: Quota) -> Iterator[None]:
+        """Hold one more response of the team. Raises LongPollsExceeded."""
+        require_long_poll(team, quota, self._held.get(team, {}))
+        self._held.setdefault(team, Counter())[operation] += 1
+        try:
+            yield
+        finally:
+            self._held[team] -= Counter({operation: 1})  # leaves out what is 0
+            if not self._held[team]:
+                del self._held[team]

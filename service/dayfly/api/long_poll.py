@@ -1,14 +1,14 @@
 """Long polling: holds a response until a condition is met. Commits to the store wake it; nothing is polled.
 
 When the service stops, held responses end with the present state: a caller asks again, and finds the next process. The
-number of held responses is bounded (held_responses.py).
+number of held responses is bounded, that of all and that of each team (held_responses.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping
-from contextlib import ExitStack, aclosing
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import Any, Final, TypeVar
 
 from starlette.requests import Request
@@ -17,8 +17,8 @@ from starlette.types import Receive, Scope, Send
 
 from dayfly.api.dependencies import ApiServices
 from dayfly.api.held_responses import HeldResponses
-from dayfly.api.principals import require_still
-from dayfly.errors import Unauthenticated
+from dayfly.api.principals import principal_of, require_still
+from dayfly.errors import LongPollsExceeded, TooManyWaits, Unauthenticated
 
 T = TypeVar("T")
 
@@ -40,12 +40,12 @@ async def hold(
     """The first result of `look` that is `enough`.
 
     The last result after `timeout_seconds`, if the caller left, or if the service stops. Raises Unauthenticated if the
-    caller's token is revoked meanwhile. Beyond the bound of held responses: raises TooManyWaits for a GET; the first
-    result for another method, which made its change already.
+    caller's token is revoked meanwhile. Beyond the bound of held responses: raises TooManyWaits or LongPollsExceeded
+    for a GET; the first result for another method, which made its change already.
     """
     deadline = services.clock.monotonic() + timeout_seconds
-    with services.store.watch(cluster_id) as watch, ExitStack() as holding:
-        is_held = False
+    async with AsyncExitStack() as holding:
+        watch, is_held = holding.enter_context(services.store.watch(cluster_id)), False
         while True:
             await require_still(request)
             seen = await look()
@@ -53,11 +53,23 @@ async def hold(
             if enough(seen) or remaining <= 0 or services.closing.is_set() or await request.is_disconnected():
                 return seen
             if not is_held:
-                if request.method != "GET" and services.held.is_full:
+                try:
+                    await holding.enter_async_context(held(request, services, services.held))
+                except (TooManyWaits, LongPollsExceeded):
+                    if request.method == "GET":
+                        raise
                     return seen
-                holding.enter_context(services.held.hold())
                 is_held = True
             await unless_closing(services, watch.wait(min(remaining, _LOOK_SECONDS)))
+
+
+@asynccontextmanager
+async def held(request: Request, services: ApiServices, responses: HeldResponses) -> AsyncIterator[None]:
+    """Hold one more of `responses`, for the caller's team. Raises their refusal, LongPollsExceeded."""
+    team, operation_id = principal_of(request).team, request.scope["route"].operation_id
+    quota = await services.store.quotas.of(team)
+    with services.held_of_teams.hold(team, operation_id, quota), responses.hold():
+        yield
 
 
 class StreamCut(Exception):
@@ -68,23 +80,27 @@ class StreamCut(Exception):
 
 
 class HeldStream(StreamingResponse):
-    """A stream that ends with its source, or breaks off when the service stops: held. Raises the bound's refusal."""
+    """A stream that ends with its source, or breaks off when the service stops: held, as one of `responses`.
+
+    Raises their refusal, LongPollsExceeded.
+    """
 
     def __init__(
         self,
-        held: HeldResponses,
+        request: Request,
+        services: ApiServices,
+        responses: HeldResponses,
         content: AsyncGenerator[str | bytes],
         media_type: str,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(content, media_type=media_type, headers=headers)
-        self._held, self._content = held, content
+        self._held, self._content = held(request, services, responses), content
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # The content is closed here, and not when its memory is collected: it may watch the store.
-        with self._held.hold():
-            async with aclosing(self._content):
-                await super().__call__(scope, receive, send)
+        async with self._held, aclosing(self._content):
+            await super().__call__(scope, receive, send)
 
 
 async def until_closing(services: ApiServices, chunks: AsyncIterator[T]) -> AsyncIterator[T]:

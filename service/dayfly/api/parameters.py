@@ -88,7 +88,8 @@ Timeout = Annotated[
         le=MAX_SECONDS,
         allow_inf_nan=False,
         description="With `wait`: seconds to hold the response, which then shows the present state. If the service "
-        "holds as many responses as it may, a GET gets 503 `too_many_waits`, and another request its response at once.",
+        "holds as many responses as it may, a GET gets 503 `too_many_waits`, and where it holds as many as the team's "
+        "quota allows, 429 `long_polls_exceeded`; another request gets its response at once.",
     ),
 ]
 

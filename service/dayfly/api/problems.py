@@ -40,6 +40,7 @@ _STATUS: Final[Mapping[type[errors.DayflyError], int]] = {
     errors.Forbidden: 403,
     errors.NotFound: 404,
     errors.Conflict: 409,
+    errors.LongPollsExceeded: 429,
     errors.PreconditionFailed: 412,
     errors.RateLimited: 429,
     errors.TooManyStreams: 503,
@@ -101,7 +102,7 @@ class Problem(BaseModel):
     instance: str = Field(description="The requested path.")
     request_id: str = Field(description="As in the header X-Request-Id and in the server's log.")
     errors: list[FieldError] = Field(default_factory=list, description="The invalid fields, with reasons.")
-    quota: QuotaProblem | None = Field(default=None, description="Of `quota_exceeded`.")
+    quota: QuotaProblem | None = Field(default=None, description="Of `quota_exceeded` and `long_polls_exceeded`.")
 
 
 def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
@@ -139,7 +140,7 @@ def problem_response(
     )
     # ASCII: a detail may quote lone surrogates of a request, which UTF-8 cannot encode.
     body = json.dumps(problem.model_dump(exclude_defaults=True), ensure_ascii=True).encode()
-    retry = {"Retry-After": str(_RETRY_AFTER_SECONDS)} if status == 503 else {}
+    retry = {"Retry-After": str(_RETRY_AFTER_SECONDS)} if status in {429, 503} else {}
     return Response(body, status, headers=retry | dict(headers or {}), media_type=MEDIA_TYPE)
 
 

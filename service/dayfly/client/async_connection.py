@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import Self, TypeVar, Unpack
+from typing import Final, Self, TypeVar, Unpack
 
 import httpx
 
@@ -17,6 +17,8 @@ from dayfly.schemas.base import ResponseModel
 
 M = TypeVar("M", bound=ResponseModel)
 T = TypeVar("T")
+
+_HOLDS_ENOUGH: Final = frozenset({"too_many_waits", "long_polls_exceeded"})
 
 
 async def async_pause(seconds: float) -> None:
@@ -94,8 +96,8 @@ class AsyncConnection:
     ) -> M:
         """The response to a GET that the server holds for `seconds`, which it reads from the query's `parameter`.
 
-        While the server holds as many responses as it may, the request is repeated, and not longer than `seconds`:
-        a caller's heartbeats go on between its requests.
+        While the server holds as many responses as it may, or as the team's quota allows, the request is repeated, and
+        not longer than `seconds`: a caller's heartbeats go on between its requests.
         """
         backoff, remaining = retries.Backoff(seconds), seconds
         while True:
@@ -103,7 +105,7 @@ class AsyncConnection:
             try:
                 return await self._read(model, "GET", path, query=held, hold_seconds=remaining, of=of)
             except ApiError as error:
-                pause = backoff.pause_seconds(error) if error.code == "too_many_waits" else None
+                pause = backoff.pause_seconds(error) if error.code in _HOLDS_ENOUGH else None
                 if pause is None:
                     raise
             await async_pause(pause)

@@ -21,10 +21,10 @@ class AsyncQuotas(AsyncConnection):
         """What teams may have that have no quota of their own."""
         return await self._read(DefaultQuota, "GET", "/v1/quotas")
 
-    async def set_quota(self, team: str, limits: Mapping[str, float | None]) -> Quota:
-        """Replace the quota of `team`. A limit that is None is none; one that is left out is the default."""
+    async def set_quota(self, team: str, limits: Mapping[str, float | str | None]) -> Quota:
+        """Replace the quota of `team`. A limit that is None is none; what is left out is the default's."""
         return await self._read(Quota, "PUT", path_of("quotas", team), json=dict(limits))
 
-    async def set_default_quota(self, limits: Mapping[str, float | None]) -> DefaultQuota:
+    async def set_default_quota(self, limits: Mapping[str, float | str | None]) -> DefaultQuota:
         """Replace the installation's default."""
         return await self._read(DefaultQuota, "PUT", "/v1/quotas", json=dict(limits))

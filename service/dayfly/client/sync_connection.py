@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Self, TypeVar, Unpack
+from typing import Final, Self, TypeVar, Unpack
 
 import httpx
 
@@ -18,6 +18,8 @@ from dayfly.schemas.base import ResponseModel
 
 M = TypeVar("M", bound=ResponseModel)
 T = TypeVar("T")
+
+_HOLDS_ENOUGH: Final = frozenset({"too_many_waits", "long_polls_exceeded"})
 
 
 def sync_pause(seconds: float) -> None:
@@ -95,8 +97,8 @@ class Connection:
     ) -> M:
         """The response to a GET that the server holds for `seconds`, which it reads from the query's `parameter`.
 
-        While the server holds as many responses as it may, the request is repeated, and not longer than `seconds`:
-        a caller's heartbeats go on between its requests.
+        While the server holds as many responses as it may, or as the team's quota allows, the request is repeated, and
+        not longer than `seconds`: a caller's heartbeats go on between its requests.
         """
         backoff, remaining = retries.Backoff(seconds), seconds
         while True:
@@ -104,7 +106,7 @@ class Connection:
             try:
                 return self._read(model, "GET", path, query=held, hold_seconds=remaining, of=of)
             except ApiError as error:
-                pause = backoff.pause_seconds(error) if error.code == "too_many_waits" else None
+                pause = backoff.pause_seconds(error) if error.code in _HOLDS_ENOUGH else None
                 if pause is None:
                     raise
             sync_pause(pause)

@@ -22,10 +22,10 @@ class Quotas(Connection):
         """What teams may have that have no quota of their own."""
         return self._read(DefaultQuota, "GET", "/v1/quotas")
 
-    def set_quota(self, team: str, limits: Mapping[str, float | None]) -> Quota:
-        """Replace the quota of `team`. A limit that is None is none; one that is left out is the default."""
+    def set_quota(self, team: str, limits: Mapping[str, float | str | None]) -> Quota:
+        """Replace the quota of `team`. A limit that is None is none; what is left out is the default's."""
         return self._read(Quota, "PUT", path_of("quotas", team), json=dict(limits))
 
-    def set_default_quota(self, limits: Mapping[str, float | None]) -> DefaultQuota:
+    def set_default_quota(self, limits: Mapping[str, float | str | None]) -> DefaultQuota:
         """Replace the installation's default."""
         return self._read(DefaultQuota, "PUT", "/v1/quotas", json=dict(limits))

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from dayfly.errors import QuotaExceeded
+from dayfly.errors import IsolationRequired, LongPollsExceeded, QuotaExceeded
+from dayfly.vocabulary import Isolation, TeamIsolation
 
 DEFAULT: Final = "*"
 """In place of a team: the installation's default. No team has this name."""
@@ -26,16 +27,22 @@ COUNTED: Final = (
 """Quotas of which a team has an amount at once. `creating`: clusters that are not ready yet. `saved_gib`: the disk of
 templates and checkpoints. vCPUs, memory and disk are those of callers' clusters: templates and pools have their own.
 """
+LONG_POLLS: Final = "long_polls"
+"""Responses that are held: long polls, followed consoles, streams. Each process that serves the API counts its own."""
 MAX_TTL: Final = "max_ttl_seconds"
-NAMES: Final = (*COUNTED, MAX_TTL)
+NAMES: Final = (*COUNTED, LONG_POLLS, MAX_TTL)
 
 
 @dataclass(frozen=True)
 class Quota:
-    """The limits of one team, by name; a name that is missing, or None, has no limit. `weight`: in the fair queue."""
+    """The limits of one team, by name; a name that is missing, or None, has no limit. `weight`: in the fair queue.
+
+    `isolation`: of the clusters that it creates (isolation_of).
+    """
 
     limits: Mapping[str, int | None] = field(default_factory=dict)
     weight: float = 1.0
+    isolation: TeamIsolation = "shared"
 
     @property
     def is_limited(self) -> bool:
@@ -48,13 +55,14 @@ class Given:
 
     limits: Mapping[str, int | None] = field(default_factory=dict)
     weight: float | None = None
+    isolation: TeamIsolation | None = None
 
 
 def quota_of(team: Given | None, default: Given | None) -> Quota:
     """The quota of a team: its own, and where it has none the installation's default."""
     own, common = team or Given(), default or Given()
     weight = next((one.weight for one in (own, common) if one.weight is not None), 1.0)
-    return Quota({**common.limits, **own.limits}, weight)
+    return Quota({**common.limits, **own.limits}, weight, own.isolation or common.isolation or "shared")
 
 
 def first_exceeded(quota: Quota, used: Mapping[str, int], wanted: Mapping[str, int]) -> str | None:
@@ -79,13 +87,39 @@ def require_ttl(team: str, quota: Quota, ttl_seconds: int | None) -> None:
     raise QuotaExceeded(message, team=team, quota=MAX_TTL, limit=limit)
 
 
+def isolation_of(team: str, quota: Quota, asked: Isolation | None) -> Isolation:
+    """The isolation of a new cluster of the team; `asked`: that of the request, None: left out.
+
+    Raises IsolationRequired where the team's clusters must be strict, and the request asks for another.
+    """
+    if quota.isolation == "strict_only" and asked == "shared":
+        raise IsolationRequired(
+            f"isolation: clusters of team {team} must be `strict`, and the request has `shared`: leave it out"
+        )
+    return asked or ("shared" if quota.isolation == "shared" else "strict")
+
+
+def require_long_poll(team: str, quota: Quota, held: Mapping[str, int]) -> None:
+    """Raises LongPollsExceeded where one more would be too many. `held`: those of the team now, by operation."""
+    limit, used = quota.limits.get(LONG_POLLS), sum(held.values())
+    if limit is not None and used >= limit:
+        largest = tuple(sorted(held.items(), key=lambda one: (-one[1], one[0])))
+        raise exceeded(team, LONG_POLLS, limit, used, 1, largest, LongPollsExceeded)
+
+
 def exceeded(
-    team: str, name: str, limit: int, used: int, wanted: int, largest: tuple[tuple[str, int], ...]
+    team: str,
+    name: str,
+    limit: int,
+    used: int,
+    wanted: int,
+    largest: tuple[tuple[str, int], ...],
+    kind: type[QuotaExceeded] = QuotaExceeded,
 ) -> QuotaExceeded:
     """The error of a request beyond a quota, with the names of what takes most of it."""
     by = f" ({', '.join(f'{one} {amount}' for one, amount in largest)})" if largest else ""
     message = f"{name}: team {team} may have {limit}, has {used}{by}, and the request needs {wanted} more"
-    return QuotaExceeded(message, team=team, quota=name, limit=limit, used=used, wanted=wanted, largest=largest)
+    return kind(message, team=team, quota=name, limit=limit, used=used, wanted=wanted, largest=largest)
 
 
 def limits_from(kept: Mapping[str, Any]) -> Mapping[str, int | None]:

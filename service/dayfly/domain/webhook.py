@@ -15,6 +15,10 @@ from dayfly.vocabulary import WEBHOOK_TEST, DeliveryState, Phase, WebhookEvent
 
 MOST_WEBHOOKS: Final = 20
 """Of one team: each event makes a delivery for each of them."""
+MOST_TESTS: Final = 100
+"""Test calls of one webhook that are not made yet."""
+KEPT_ATTEMPTS: Final = 50
+"""Of a delivery that is sent again on request: more than a day has."""
 RETRIES: Final = timedelta(days=1)
 """How long a delivery is attempted; the last attempt is at the end of this time."""
 DISABLED_AFTER: Final = timedelta(days=3)
@@ -79,7 +83,7 @@ class Attempt(NewAttempt):
 
 @dataclass(frozen=True)
 class Delivery:
-    """One message to one webhook, with its attempts since it was first sent, oldest first."""
+    """One message to one webhook, with its attempts, oldest first: all, or the last ones of one often sent again."""
 
     id: str
     webhook_id: str

@@ -20,6 +20,7 @@
     │   ├── BakesOff              no bakes over HTTP in this installation       bakes_off
     │   ├── BakeQueueFull         too many bakes are queued                     bake_queue_full
     │   ├── QuotaExceeded         the team would have more than its quota       quota_exceeded
+    │   │   └── LongPollsExceeded this server holds enough answers of the team  long_polls_exceeded (HTTP 429)
     │   ├── WebhookLimit          the team has as many webhooks as it may       webhook_limit
     │   └── WebhookDisabled       a disabled webhook is not called              webhook_disabled
     ├── PreconditionFailed        the resource has changed meanwhile          precondition_failed (HTTP 412)
@@ -30,6 +31,7 @@
     │   └── TokenRefused          the OIDC token is not valid here              token_refused
     ├── Forbidden                 the caller's role does not allow it         forbidden           (HTTP 403)
     │   ├── NoRuleMatches         no rule gives the token a team                no_rule_matches
+    │   ├── IsolationRequired     the team's clusters must be strict            isolation_required
     │   └── OverBounds            larger or longer than the token allows        over_bounds
     ├── LeaseLost                 another worker has the lease                  lease_lost
     ├── InfrastructureError       an outage: the worker requeues the cluster                    (HTTP 503)

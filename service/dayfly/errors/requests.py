@@ -103,6 +103,10 @@ class QuotaExceeded(Conflict, code="quota_exceeded"):
         self.quota, self.limit, self.used, self.wanted, self.largest = quota, limit, used, wanted, largest
 
 
+class LongPollsExceeded(QuotaExceeded, code="long_polls_exceeded"):
+    """This server holds as many responses of the team as its quota allows."""
+
+
 class TooManyWaits(DayflyError, code="too_many_waits"):
     """Too many requests wait on this server."""
 
@@ -137,6 +141,10 @@ class TokenRefused(Unauthenticated, code="token_refused"):
 
 class NoRuleMatches(Forbidden, code="no_rule_matches"):
     """No rule of this installation gives the token a team that exists."""
+
+
+class IsolationRequired(Forbidden, code="isolation_required"):
+    """The team may have clusters with strict isolation only."""
 
 
 class OverBounds(Forbidden, code="over_bounds"):

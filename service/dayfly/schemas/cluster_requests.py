@@ -240,7 +240,8 @@ class ClusterRequest(ShapeRequest):
         default="shared",
         description="`shared`: it may be a fork of a template of its owner, ready in seconds; forks of one template "
         "share a cluster CA, so that whoever has an administrator's credentials of one of them is an administrator of "
-        "all. `strict`: it is made from nothing, with a CA of its own.",
+        "all. `strict`: it is made from nothing, with a CA of its own. Left out: that of the team's quota, `shared` or "
+        "`strict`.",
     )
     idle_seconds: int | None = Field(
         default=None,

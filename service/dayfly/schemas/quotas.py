@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from dayfly.schemas.base import RequestModel, ResponseModel
+from dayfly.schemas.base import Open, RequestModel, ResponseModel
+from dayfly.vocabulary import TeamIsolation
 
 Limit = Annotated[int, Field(ge=0, le=10**9)]
 Seconds = Annotated[int, Field(ge=1, le=10**9)]
@@ -14,7 +15,7 @@ Weight = Annotated[float, Field(ge=0.01, le=1000, allow_inf_nan=False, strict=Fa
 
 
 class QuotaRequest(RequestModel):
-    """Limits of a team, or of all teams without their own. null: no limit; omitted: as the installation's default."""
+    """What a team may have, or all teams without their own. null: no limit; omitted: as the installation's default."""
 
     clusters: Limit | None = Field(default=None, description="Clusters that are not deleted.")
     creating: Limit | None = Field(default=None, description="Clusters that are requested and not ready yet.")
@@ -27,9 +28,19 @@ class QuotaRequest(RequestModel):
         default=None,
         description="Disk of templates and checkpoints. One that is not saved yet counts with its machines' memory.",
     )
+    long_polls: Limit | None = Field(
+        default=None,
+        description="Responses that are held at once: long polls, followed consoles and streams. Each process that "
+        "serves the API counts its own, so that several of them hold so many each.",
+    )
     max_ttl_seconds: Seconds | None = Field(default=None, description="The longest time to live of a cluster.")
     weight: Weight | None = Field(
         default=None, description="In the queue: a team of weight 2 gets twice the share of one of weight 1 (default)."
+    )
+    isolation: TeamIsolation | None = Field(
+        default=None,
+        description="Of new clusters. `shared` (default) or `strict`: that of requests without `isolation`. "
+        "`strict_only`: all are strict, and a request for `shared` is refused (`isolation_required`).",
     )
 
 
@@ -44,6 +55,7 @@ class QuotaLimits(ResponseModel):
     templates: int | None
     pool_members: int | None
     saved_gib: int | None
+    long_polls: int | None
     max_ttl_seconds: int | None
 
 
@@ -58,6 +70,7 @@ class QuotaUse(ResponseModel):
     templates: int
     pool_members: int
     saved_gib: int
+    long_polls: int = Field(description="Of the process that answers.")
 
 
 class Quota(ResponseModel):
@@ -66,6 +79,7 @@ class Quota(ResponseModel):
     team: str
     limits: QuotaLimits
     weight: float
+    isolation: Open[TeamIsolation]
     used: QuotaUse
 
 
@@ -74,3 +88,4 @@ class DefaultQuota(ResponseModel):
 
     limits: QuotaLimits
     weight: float
+    isolation: Open[TeamIsolation]

@@ -7,10 +7,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Executable, Row, Select, and_, bindparam, case, func, insert, literal, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Executable,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dayfly.domain import quota as rules
@@ -70,7 +84,7 @@ async def quota_of(connection: AsyncConnection, team: str) -> Quota:
 
 
 def given_from(row: Row[Any]) -> Given:
-    return Given(rules.limits_from(row.limits), row.weight)
+    return Given(rules.limits_from(row.limits), row.weight, row.isolation)
 
 
 async def require(transaction: Transaction, team: str, wanted: Mapping[str, int]) -> Quota:
@@ -126,23 +140,29 @@ async def used_by(connection: AsyncConnection, team: str) -> dict[str, int]:
 
 async def tell(transaction: Transaction, error: QuotaExceeded) -> None:
     """Have the team's webhooks called for a refused request, whose transaction was rolled back."""
-    team = error.team
-    recently = select(webhook_deliveries.c.webhook_id).where(
-        webhook_deliveries.c.type == WebhookEvent.QUOTA, webhook_deliveries.c.created_at > transaction.now - QUIET
-    )
-    called = select(webhooks).where(webhooks.c.owner == team, webhooks.c.enabled, webhooks.c.id.not_in(recently))
-    # Locked: another refusal at the same time calls the same webhook once. See db/webhook_messages.py.
-    rows = (await transaction.execute(called.order_by(webhooks.c.id).with_for_update())).all()
+    # Locked before the look at what was sent: refusals at the same time call a webhook once.
+    of_team = select(webhooks.c.id).where(webhooks.c.owner == error.team).order_by(webhooks.c.id)
+    await transaction.execute(of_team.with_for_update(key_share=True))
+    to_call = await webhooks_to_tell(transaction.connection, error.team, transaction.now)
     message_id = new_message_id()
-    body = quota_message(transaction.now, team, error.quota, error.limit, error.used, error.wanted)
-    deliveries = [
-        delivery_row(row.id, message_id, WebhookEvent.QUOTA, body, transaction.now)
-        for row in rows
-        if WebhookEvent.QUOTA in row.events
-    ]
+    body = quota_message(transaction.now, error.team, error.quota, error.limit, error.used, error.wanted)
+    deliveries = [delivery_row(one, message_id, WebhookEvent.QUOTA, body, transaction.now) for one in to_call]
     if deliveries:
         await transaction.execute(insert(webhook_deliveries), deliveries)
         transaction.wake(WEBHOOKS)
+
+
+async def webhooks_to_tell(connection: AsyncConnection, team: str, now: datetime) -> list[str]:
+    """The ids of the team's webhooks that are called for a refused request now, and were not within QUIET."""
+    recent = (
+        webhook_deliveries.c.webhook_id == webhooks.c.id,
+        webhook_deliveries.c.created_at > now - QUIET,
+        webhook_deliveries.c.type == WebhookEvent.QUOTA,
+    )
+    query = select(webhooks.c.id, webhooks.c.events).where(
+        webhooks.c.owner == team, webhooks.c.enabled, ~exists().where(*recent)
+    )
+    return [row.id for row in (await connection.execute(query)).all() if WebhookEvent.QUOTA in row.events]
 
 
 def _of_clusters(team: str) -> Executable:

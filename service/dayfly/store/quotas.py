@@ -12,6 +12,7 @@ from dayfly.store import quota_checks
 from dayfly.store.db.database import StorePart
 from dayfly.store.db.quota_tables import quotas
 from dayfly.store.db.shared_queries import put
+from dayfly.store.db.types import DatabaseNow
 from dayfly.store.notify.commit_notifier import QUEUE
 
 
@@ -33,6 +34,11 @@ class Quotas(StorePart):
 
     async def refused(self, error: QuotaExceeded) -> None:
         """Record for the team's webhooks that a request was refused, at most once in quota_checks.QUIET."""
+        # A read first: requests beyond a quota may come often, and on SQLite one transaction writes at a time.
+        async with self._database.read() as connection:
+            now = (await connection.execute(select(DatabaseNow()))).scalar_one()
+            if not await quota_checks.webhooks_to_tell(connection, error.team, now):
+                return
         async with self._database.write() as transaction:
             await quota_checks.tell(transaction, error)
 
@@ -43,6 +49,7 @@ class Quotas(StorePart):
                 "owner": team,
                 "limits": dict(given.limits),
                 "weight": given.weight,
+                "isolation": given.isolation,
                 "updated_at": transaction.now,
             }
             transaction.concerns("quota", None, None if team == DEFAULT else team)

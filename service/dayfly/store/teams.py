@@ -16,8 +16,10 @@ from dayfly.store.create_locks import lock_operators
 from dayfly.store.db import ids, tables
 from dayfly.store.db.access_tables import teams, tokens
 from dayfly.store.db.database import StorePart, Transaction
+from dayfly.store.db.quota_tables import quotas
 from dayfly.store.db.shared_queries import in_scope
 from dayfly.store.db.tables import bakes, clusters, pools, templates
+from dayfly.store.db.webhook_tables import webhooks
 from dayfly.store.idempotency_keys import record_use, require_new
 from dayfly.store.notify.commit_notifier import TOKENS
 from dayfly.vocabulary import TemplatePhase
@@ -74,7 +76,7 @@ class Teams(StorePart):
             return _team_from((await transaction.execute(changed)).one())
 
     async def delete(self, name: str) -> Team:
-        """Delete a team that has nothing any more, and its tokens. Raises NotFound, Conflict."""
+        """Delete a team that has nothing any more, with its tokens, webhooks and quota. Raises NotFound, Conflict."""
         if name == DEFAULT_TEAM:
             raise Conflict(f"team {DEFAULT_TEAM} cannot be deleted")
         async with self._database.write(caller_waits=True) as transaction:
@@ -84,6 +86,9 @@ class Teams(StorePart):
                 if (await transaction.execute(owned)).first():
                     raise Conflict(f"team {name} has {kind}: delete them first")
             await transaction.execute(delete(tokens).where(tokens.c.team == name))
+            # Otherwise another team that gets the name has its events sent to the addresses of this one.
+            await transaction.execute(delete(webhooks).where(webhooks.c.owner == name))
+            await transaction.execute(delete(quotas).where(quotas.c.owner == name))
             await transaction.execute(delete(teams).where(teams.c.name == name))
             transaction.wake(TOKENS)
             return team

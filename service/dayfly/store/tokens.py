@@ -63,7 +63,7 @@ class Tokens(StorePart):
             if (await transaction.execute(team)).first() is None:
                 raise NotFound(f"no team {new.team}")
             made, text = await _insert(transaction, new)
-            transaction.concerns("token", made.id)
+            transaction.concerns("token", made.id, made.name)
             await record_use(transaction, key, resource_id=made.id)
             return made, text
 
@@ -115,7 +115,7 @@ class Tokens(StorePart):
             row = (await transaction.execute(select(tokens).where(*which).with_for_update())).one_or_none()
             if row is None:
                 raise _not_found(token_id)
-            transaction.concerns("token", token_id)
+            transaction.concerns("token", token_id, row.name)
             if row.revoked_at is not None:
                 return _token_from(row)
             transaction.wake(TOKENS)

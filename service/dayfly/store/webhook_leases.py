@@ -11,7 +11,7 @@ import secrets
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Row, and_, case, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, and_, case, func, insert, or_, select, update
 
 from dayfly.domain.webhook import LONGEST_RETRY, NewAttempt, next_attempt, why_disabled
 from dayfly.errors import LeaseLost
@@ -51,11 +51,13 @@ class WebhookLeases(StorePart):
             if not ids:
                 return ()
             values = {"lease_owner": owner, "lease_token": token, "lease_expires_at": now + lease}
-            await transaction.execute(update(webhook_deliveries).where(_DELIVERY.id.in_(ids)).values(values))
+            # Looked at again: the deliverer of a lease that ended may have finished meanwhile.
+            still = (_DELIVERY.id.in_(ids), *_unclaimed(now, now + _LONGEST * lease))
+            await transaction.execute(update(webhook_deliveries).where(*still).values(values))
             query = select(webhook_deliveries, webhooks.c.url, webhooks.c.secret).join_from(
                 webhook_deliveries, webhooks
             )
-            rows = (await transaction.execute(query.where(_DELIVERY.id.in_(ids), UNSENT))).all()
+            rows = (await transaction.execute(query.where(_DELIVERY.lease_token == token))).all()
         place = {id_: number for number, id_ in enumerate(ids)}
         return tuple(_claim(row, token, owner) for row in sorted(rows, key=lambda row: place[row.id]))
 
@@ -107,16 +109,13 @@ class WebhookLeases(StorePart):
 
 def _claimable(now: datetime, latest: datetime, limit: int) -> Any:
     """The ids of deliveries that may be claimed, in the order in which they are."""
-    leased = and_(_DELIVERY.lease_expires_at > now, _DELIVERY.lease_expires_at <= latest)
     calls = (
         select(_DELIVERY.webhook_id, func.count().label("calls"))
-        .where(UNSENT, leased)
+        .where(UNSENT, _leased(now, latest))
         .group_by(_DELIVERY.webhook_id)
         .subquery()
     )
     most = case((webhooks.c.failing_since.is_not(None), 1), else_=MOST_CALLS)
-    free = or_(_DELIVERY.lease_expires_at.is_(None), _DELIVERY.lease_expires_at <= now, ~leased)
-    due = or_(_DELIVERY.due_at <= now, _DELIVERY.due_at > now + _FURTHEST)
     place = func.row_number().over(partition_by=_DELIVERY.webhook_id, order_by=(_DELIVERY.due_at, _DELIVERY.id))
     ranked = (
         select(
@@ -127,11 +126,21 @@ def _claimable(now: datetime, latest: datetime, limit: int) -> Any:
         )
         .join_from(webhook_deliveries, webhooks)
         .outerjoin(calls, calls.c.webhook_id == _DELIVERY.webhook_id)
-        .where(UNSENT, free, due, _CALLABLE)
+        .where(*_unclaimed(now, latest), _CALLABLE)
         .subquery()
     )
     first = select(ranked.c.id).where(ranked.c.place <= ranked.c.room)
     return first.order_by(ranked.c.place, ranked.c.due_at, ranked.c.id).limit(limit)
+
+
+def _leased(now: datetime, latest: datetime) -> ColumnElement[bool]:
+    return and_(_DELIVERY.lease_expires_at > now, _DELIVERY.lease_expires_at <= latest)
+
+
+def _unclaimed(now: datetime, latest: datetime) -> tuple[ColumnElement[bool], ...]:
+    """Pending deliveries that are due and that no deliverer has."""
+    free = or_(_DELIVERY.lease_expires_at.is_(None), ~_leased(now, latest))
+    return UNSENT, free, or_(_DELIVERY.due_at <= now, _DELIVERY.due_at > now + _FURTHEST)
 
 
 def _claim(row: Row[Any], token: str, owner: str) -> DeliveryClaim:
@@ -154,7 +163,7 @@ def _health(webhook: Row[Any], attempt: NewAttempt, now: datetime) -> dict[str, 
 async def _lock(transaction: Transaction, claim: DeliveryClaim) -> tuple[Row[Any], Row[Any]]:
     """The rows of the webhook and of the delivery. The webhook's first, as its deletion does."""
     query = select(webhooks).where(webhooks.c.id == claim.webhook_id)
-    webhook = (await transaction.execute(query.with_for_update())).one_or_none()
+    webhook = (await transaction.execute(query.with_for_update(key_share=True))).one_or_none()
     same = and_(_DELIVERY.id == claim.delivery_id, _DELIVERY.lease_token == claim.token)
     row = (await transaction.execute(select(webhook_deliveries).where(same).with_for_update())).one_or_none()
     if webhook is None or row is None:

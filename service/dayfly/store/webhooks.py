@@ -9,10 +9,10 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Delete, Row, delete, func, insert, select, update
 
-from dayfly.domain.webhook import MOST_WEBHOOKS, Delivery, Webhook, call_message
-from dayfly.errors import NotFound, WebhookDisabled, WebhookLimit
+from dayfly.domain.webhook import KEPT_ATTEMPTS, MOST_TESTS, MOST_WEBHOOKS, Delivery, Webhook, call_message
+from dayfly.errors import Conflict, NotFound, WebhookDisabled, WebhookLimit
 from dayfly.store.commands import UNSET, DeliveryPage, IdempotencyKey, NewWebhook, WebhookChange
 from dayfly.store.create_locks import lock_webhooks
 from dayfly.store.db import ids
@@ -20,7 +20,7 @@ from dayfly.store.db.cursors import cursor_of, older_than
 from dayfly.store.db.database import StorePart, Transaction
 from dayfly.store.db.mapping import storable
 from dayfly.store.db.webhook_messages import attempts_of, delivery_from, delivery_row, new_message_id, webhook_from
-from dayfly.store.db.webhook_tables import webhook_deliveries, webhooks
+from dayfly.store.db.webhook_tables import UNSENT, webhook_attempts, webhook_deliveries, webhooks
 from dayfly.store.idempotency_keys import record_use, require_new
 from dayfly.store.notify.commit_notifier import WEBHOOKS
 from dayfly.vocabulary import WEBHOOK_TEST, DeliveryState
@@ -97,7 +97,7 @@ class WebhookQueries(StorePart):
     async def delete(self, webhook_id: str, owner: str) -> Webhook:
         """Delete a webhook with its deliveries; the webhook as it was. Raises NotFound."""
         async with self._database.write(caller_waits=True) as transaction:
-            old = webhook_from(await _lock(transaction, webhook_id, owner))
+            old = webhook_from(await _lock(transaction, webhook_id, owner, to_delete=True))
             await transaction.execute(delete(webhooks).where(webhooks.c.id == webhook_id))
             return old
 
@@ -129,10 +129,14 @@ class WebhookQueries(StorePart):
         return (await self._with_attempts([row]))[0]
 
     async def test(self, webhook_id: str, owner: str, key: IdempotencyKey | None = None) -> Delivery:
-        """Have a test call made, even of a disabled webhook. Raises NotFound, CarriedOut, IdempotencyKeyReused."""
+        """Have a test call made, even of a disabled webhook.
+
+        Raises NotFound, Conflict, CarriedOut, IdempotencyKeyReused.
+        """
         async with self._database.write(caller_waits=True) as transaction:
             await require_new(transaction, key)
             await _lock(transaction, webhook_id, owner)
+            await _require_room_for_test(transaction, webhook_id)
             body = call_message(transaction.now, owner)
             row = delivery_row(webhook_id, new_message_id(), WEBHOOK_TEST, body, transaction.now)
             new = insert(webhook_deliveries).values(row).returning(webhook_deliveries)
@@ -159,6 +163,7 @@ class WebhookQueries(StorePart):
                 raise _no_delivery(delivery_id)
             if not webhook.enabled and row.type != WEBHOOK_TEST:
                 raise WebhookDisabled(f"webhook {webhook_id} is disabled ({webhook.disabled_reason}): enable it first")
+            await transaction.execute(_forget_attempts(delivery_id))
             now = transaction.now
             values = {"state": DeliveryState.PENDING, "due_at": now, "begun_at": now, "attempts": 0, "ended_at": None}
             again = update(webhook_deliveries).where(_DELIVERIES.id == delivery_id).values(values)
@@ -180,14 +185,29 @@ def _same(webhook_id: str, owner: str) -> tuple[ColumnElement[bool], ...]:
     return webhooks.c.id == webhook_id, webhooks.c.owner == owner
 
 
-async def _lock(transaction: Transaction, webhook_id: str, owner: str) -> Row[Any]:
-    """The webhook's row, locked before those of its deliveries. Raises NotFound."""
-    query = select(webhooks).where(*_same(webhook_id, owner)).with_for_update()
+async def _lock(transaction: Transaction, webhook_id: str, owner: str, *, to_delete: bool = False) -> Row[Any]:
+    """The webhook's row, locked before those of its deliveries. Events wait for a deletion only. Raises NotFound."""
+    query = select(webhooks).where(*_same(webhook_id, owner)).with_for_update(key_share=not to_delete)
     row: Row[Any] | None = (await transaction.execute(query)).one_or_none()
     if row is None:
         raise _no_webhook(webhook_id)
     transaction.concerns("webhook", webhook_id)
     return row
+
+
+async def _require_room_for_test(transaction: Transaction, webhook_id: str) -> None:
+    """Raises Conflict where as many test calls wait already as may: a receiver may be slower than its caller."""
+    waiting = (_DELIVERIES.webhook_id == webhook_id, _DELIVERIES.type == WEBHOOK_TEST, UNSENT)
+    count = select(func.count()).select_from(webhook_deliveries).where(*waiting)
+    if (await transaction.execute(count)).scalar_one() >= MOST_TESTS:
+        raise Conflict(f"{MOST_TESTS} test calls of webhook {webhook_id} are not made yet: wait for their end")
+
+
+def _forget_attempts(delivery_id: str) -> Delete:
+    """Removes the oldest attempts of a delivery: one that is repeated again and again must not grow without end."""
+    same = webhook_attempts.c.delivery_id == delivery_id
+    newest = select(webhook_attempts.c.id).where(same).order_by(webhook_attempts.c.id.desc()).limit(KEPT_ATTEMPTS)
+    return delete(webhook_attempts).where(same, webhook_attempts.c.id.not_in(newest))
 
 
 def _no_webhook(webhook_id: str) -> NotFound:

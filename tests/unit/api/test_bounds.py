@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
-from dayfly.api.clusters.bounds import check_size, check_ttl
+from dayfly.api.clusters.bounds import check_hold, check_size, check_ttl
+from dayfly.domain.cluster.model import Hold
 from dayfly.domain.image import NodeSize
 from dayfly.domain.security.principal import UNBOUNDED, Bounds
 from dayfly.errors import OverBounds
@@ -43,3 +46,13 @@ def test_a_longer_time_to_live_is_refused(seconds: int | None) -> None:
     check_ttl(Bounds(max_ttl_seconds=60), 60)
     with pytest.raises(OverBounds, match="ttl_seconds: your token allows at most 60"):
         check_ttl(Bounds(max_ttl_seconds=60), seconds)
+
+
+def test_a_hold_that_would_outlive_the_longest_time_to_live_is_refused() -> None:
+    began = datetime(2026, 1, 1, tzinfo=UTC)
+    exact, longer = (Hold(began + timedelta(seconds=seconds), "look", "running") for seconds in (60, 61))
+    check_hold(UNBOUNDED, longer, began)
+    for hold in (None, exact):
+        check_hold(Bounds(max_ttl_seconds=60), hold, began)
+    with pytest.raises(OverBounds, match=r"hold: .* at most 60 s, and so a hold until 2026-01-01 00:01:00 UTC"):
+        check_hold(Bounds(max_ttl_seconds=60), longer, began)

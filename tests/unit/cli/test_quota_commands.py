@@ -22,11 +22,12 @@ def _no_quota_is_left(url: str) -> Iterator[None]:
 
 
 def test_show_and_set(dayfly: Dayfly) -> None:
-    done = dayfly("quota", "set", "clusters=5", "vcpus=none", "weight=2.5", "--team", "ci")
+    done = dayfly("quota", "set", "clusters=5", "vcpus=none", "weight=2.5", "isolation=strict_only", "--team", "ci")
     assert done.exit_code == 0, done.output
     team, header, first, *_ = done.stdout.splitlines()
     assert (team, header.split(), first.split()) == ("team ci", ["QUOTA", "LIMIT", "USED"], ["clusters", "5", "0"])
-    assert done.stdout.splitlines()[-1].split() == ["weight", "2.5", "-"]
+    last_two = [line.split() for line in done.stdout.splitlines()[-2:]]
+    assert last_two == [["weight", "2.5", "-"], ["isolation", "strict_only", "-"]]
     assert dayfly("quota", "show", "--team", "ci").stdout == done.stdout
     done = dayfly("quota", "set", "clusters=0", "--default", "--json")
     assert json.loads(done.stdout)["limits"]["clusters"] == 0
@@ -47,6 +48,8 @@ def test_show_and_set(dayfly: Dayfly) -> None:
         ("set", "clusters", "--default"),
         ("set", "clusters=many", "--default"),
         ("set", "clusters=true", "--default"),
+        ("set", "isolation=none", "--default"),
+        ("set", "isolation=1", "--default"),
         ("set", "clusters=1", "clusters=2", "--default"),
         ("show", "--team", "ci", "--default"),
     ],

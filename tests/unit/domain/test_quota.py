@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from dayfly.domain.quota import Given, Quota, exceeded, first_exceeded, limits_from, quota_of, require_ttl
-from dayfly.errors import QuotaExceeded
+from dayfly.domain.quota import (
+    Given,
+    Quota,
+    exceeded,
+    first_exceeded,
+    isolation_of,
+    limits_from,
+    quota_of,
+    require_long_poll,
+    require_ttl,
+)
+from dayfly.errors import IsolationRequired, LongPollsExceeded, QuotaExceeded
+from dayfly.vocabulary import Isolation, TeamIsolation
 
 
 def test_a_team_has_its_own_limits_and_else_the_defaults() -> None:
@@ -15,6 +26,8 @@ def test_a_team_has_its_own_limits_and_else_the_defaults() -> None:
     assert quota_of(Given(weight=3.0), default).weight == 3.0
     assert quota_of(None, default) == Quota({"clusters": 10, "vcpus": 20, "disk_gib": None}, 2.0)
     assert quota_of(None, None) == Quota()
+    strict = Given(isolation="strict")
+    assert quota_of(None, strict).isolation == quota_of(strict, Given(isolation="shared")).isolation == "strict"
 
 
 @pytest.mark.parametrize(
@@ -55,3 +68,40 @@ def test_a_refusal_names_what_takes_most() -> None:
 
 def test_limits_of_a_newer_release_are_left_out() -> None:
     assert limits_from({"clusters": 1, "gpus": 2, "vcpus": None}) == {"clusters": 1, "vcpus": None}
+
+
+@pytest.mark.parametrize(
+    ("of_team", "asked", "expected"),
+    [
+        ("shared", None, "shared"),
+        ("shared", "shared", "shared"),
+        ("shared", "strict", "strict"),
+        ("strict", None, "strict"),
+        ("strict", "shared", "shared"),
+        ("strict", "strict", "strict"),
+        ("strict_only", None, "strict"),
+        ("strict_only", "shared", None),
+        ("strict_only", "strict", "strict"),
+    ],
+)
+def test_the_isolation_of_a_teams_clusters(
+    of_team: TeamIsolation, asked: Isolation | None, expected: Isolation | None
+) -> None:
+    quota = Quota(isolation=of_team)
+    if expected is not None:
+        assert isolation_of("ci", quota, asked) == expected
+        return
+    with pytest.raises(IsolationRequired, match="isolation: clusters of team ci must be `strict`"):
+        isolation_of("ci", quota, asked)
+
+
+def test_long_polls() -> None:
+    require_long_poll("ci", Quota(), {"getCluster": 10**6})
+    require_long_poll("ci", Quota({"long_polls": 3}), {"getCluster": 1, "listEvents": 1})
+    with pytest.raises(LongPollsExceeded) as refused:
+        require_long_poll("ci", Quota({"long_polls": 3}), {"getCluster": 1, "listEvents": 2})
+    error = refused.value
+    assert (error.quota, error.limit, error.used, error.wanted) == ("long_polls", 3, 3, 1)
+    assert error.largest == (("listEvents", 2), ("getCluster", 1))
+    with pytest.raises(LongPollsExceeded):
+        require_long_poll("ci", Quota({"long_polls": 0}), {})

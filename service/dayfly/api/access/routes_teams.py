@@ -79,5 +79,8 @@ async def change_team(
 
 @router.delete("/{team}", operation_id="deleteTeam")
 async def delete_team(services: Services, team: TheTeam) -> Team:
-    """Delete a team that has nothing any more, with its tokens. 409 while the team has clusters, pools or templates."""
+    """Delete a team that has nothing any more, with its tokens, webhooks and quota.
+
+    409 while the team has clusters, pools, templates or unfinished bakes.
+    """
     return Team.of(await services.store.teams.delete(team.name))

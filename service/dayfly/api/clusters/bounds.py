@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
+from dayfly.domain.cluster.model import Hold
 from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.security.principal import Bounds
 from dayfly.errors import OverBounds
@@ -25,3 +28,18 @@ def check_ttl(bounds: Bounds, ttl_seconds: int | None) -> None:
     most = bounds.max_ttl_seconds
     if most is not None and (ttl_seconds is None or ttl_seconds > most):
         raise OverBounds(f"ttl_seconds: your token allows at most {most}")
+
+
+def check_hold(bounds: Bounds, hold: Hold | None, began: datetime) -> None:
+    """Raises OverBounds where a hold would keep a cluster for longer than the caller may let one live.
+
+    `began`: when the cluster's time to live began; now, where it has not begun.
+    """
+    if bounds.max_ttl_seconds is None or hold is None:
+        return
+    latest = began + timedelta(seconds=bounds.max_ttl_seconds)
+    if hold.until > latest:
+        raise OverBounds(
+            f"hold: your token allows a cluster to live at most {bounds.max_ttl_seconds} s, and so a hold until "
+            f"{latest:%Y-%m-%d %H:%M:%S} UTC"
+        )

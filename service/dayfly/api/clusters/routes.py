@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
-from dayfly.api.clusters.bounds import check_size, check_ttl
+from dayfly.api.clusters.bounds import check_hold, check_size, check_ttl
 from dayfly.api.clusters.cluster_response import awaited, show, show_after
 from dayfly.api.clusters.presenter import addon_names, show_spec, show_summary
 from dayfly.api.clusters.queue_position import queue_positions
@@ -26,6 +26,7 @@ from dayfly.domain.cluster import model as domain
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Purpose
 from dayfly.domain.cluster.spec import ClusterSpec
+from dayfly.domain.quota import isolation_of
 from dayfly.domain.security.principal import Reference, Scope
 from dayfly.errors import InvalidRequest, NameTaken, NotFound
 from dayfly.schemas.cluster_requests import MAX_LABELS, MAX_OWNER, OWNER, ClusterRequest
@@ -83,10 +84,12 @@ async def create_cluster(
     ):
         # Before all checks: a retry returns its cluster even if the image was removed meanwhile.
         return await _accepted(made, response, services, created=False)
+    wanted = await _isolated(wanted, services)
     hold = allowed_hold(wanted.hold, services)
     spec = await services.lookups.bounded(resolve_spec(wanted, services))
     check_size(caller.bounds, spec)
     check_ttl(caller.bounds, spec.ttl_seconds)
+    check_hold(caller.bounds, hold, services.clock.now())
     if dry_run:
         await _check_name_is_free(wanted.name, wanted.owner, services)
         own = {"name": wanted.name, "owner": wanted.owner, "hold": hold, "addons": addon_names(spec)}
@@ -104,6 +107,13 @@ async def create_cluster(
     await require_caller(request)
     cluster, created = await services.store.clusters.create(new, key)
     return await _accepted(cluster, response, services, created=created)
+
+
+async def _isolated(wanted: ClusterRequest, services: ApiServices) -> ClusterRequest:
+    """The request with the isolation that its team's clusters have. Raises IsolationRequired."""
+    quota = await services.store.quotas.of(wanted.owner)
+    asked = wanted.isolation if "isolation" in wanted.model_fields_set else None
+    return wanted.model_copy(update={"isolation": isolation_of(wanted.owner, quota, asked)})
 
 
 async def _memory_factor(spec: ClusterSpec, owner: str, services: ApiServices) -> float:

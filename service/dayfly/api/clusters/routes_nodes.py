@@ -93,7 +93,7 @@ async def get_console(
     if not follow:
         return PlainTextResponse(printed.decode(errors="replace"))
     live = while_proven(request, until_closing(services, services.follow_console(cluster.id, node.name)))
-    return HeldStream(services.held, _decoded(printed, live), "text/plain; charset=utf-8")
+    return HeldStream(request, services, services.held, _decoded(printed, live), "text/plain; charset=utf-8")
 
 
 async def _require_guest(services: ApiServices, cluster: Cluster, node: str) -> None:

@@ -7,7 +7,6 @@ from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
-from dayfly.api.clusters.bounds import check_ttl
 from dayfly.api.clusters.cluster_response import show
 from dayfly.api.clusters.presenter import show_heartbeat
 from dayfly.api.clusters.spec_resolver import resolve_addons
@@ -19,7 +18,6 @@ from dayfly.api.parameters import IdOrName, name_cluster
 from dayfly.api.principals import Caller
 from dayfly.schemas.cluster_requests import ChangeRequest
 from dayfly.schemas.clusters import Cluster, Heartbeat
-from dayfly.store import UNSET
 
 router: Final = APIRouter(prefix="/v1/clusters/{cluster}", tags=["clusters"])
 
@@ -39,9 +37,7 @@ async def change_cluster(
     DELETE: the cluster belongs to a template or a pool. A time to live that has passed already is rejected: DELETE the
     cluster instead. Other fields, such as `isolation`, cannot be changed.
     """
-    change, allow = change_of(wanted, services)
-    if change.ttl_seconds is not UNSET:
-        check_ttl(caller.bounds, change.ttl_seconds)
+    change, allow = change_of(wanted, services, caller.bounds)
     if "addons" in wanted.model_fields_set:
         spec = (await services.store.clusters.get(cluster)).spec
         addons = await resolve_addons(wanted.addons, spec.manifest, spec.readiness, services)

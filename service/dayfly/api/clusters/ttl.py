@@ -1,4 +1,4 @@
-"""Time to live, extensions and holds that a caller may request, within the server's limits.
+"""Time to live, extensions and holds that a caller may request, within the limits of the server and of its token.
 
 Not here: when a cluster expires (domain/cluster/expiry.py), and what happens then (controllers/).
 """
@@ -9,9 +9,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, timedelta
 
+from dayfly.api.clusters.bounds import check_hold, check_ttl
 from dayfly.api.dependencies import ApiServices
 from dayfly.domain.cluster.expiry import expiry
 from dayfly.domain.cluster.model import Cluster, Hold
+from dayfly.domain.security.principal import Bounds
 from dayfly.errors import InvalidRequest
 from dayfly.schemas.cluster_requests import ChangeRequest, HoldRequest
 from dayfly.store import UNSET, Change
@@ -41,8 +43,10 @@ def allowed_hold(requested: HoldRequest | None, services: ApiServices) -> Hold |
     return Hold(until.astimezone(UTC), requested.reason, requested.vms)
 
 
-def change_of(request: ChangeRequest, services: ApiServices) -> tuple[Change, Callable[[Cluster], None]]:
-    """The update for the store, and a check of the updated cluster. Raises InvalidRequest."""
+def change_of(
+    request: ChangeRequest, services: ApiServices, bounds: Bounds
+) -> tuple[Change, Callable[[Cluster], None]]:
+    """The update for the store, and a check of the updated cluster. Both raise InvalidRequest, OverBounds."""
     given = request.model_fields_set
     change = Change(
         ttl_seconds=allowed_ttl(request.ttl_seconds, services) if "ttl_seconds" in given else UNSET,
@@ -50,6 +54,8 @@ def change_of(request: ChangeRequest, services: ApiServices) -> tuple[Change, Ca
         hold=allowed_hold(request.hold, services) if "hold" in given else UNSET,
         idle_seconds=request.idle_seconds if "idle_seconds" in given else UNSET,
     )
+    if change.ttl_seconds is not UNSET:
+        check_ttl(bounds, change.ttl_seconds)
     now = services.clock.now()
 
     def allow(changed: Cluster) -> None:
@@ -59,5 +65,7 @@ def change_of(request: ChangeRequest, services: ApiServices) -> tuple[Change, Ca
                 f"ttl_seconds: the cluster would have expired at {end.at:%Y-%m-%d %H:%M:%S} UTC; DELETE the cluster "
                 "instead"
             )
+        if "hold" in given:
+            check_hold(bounds, changed.hold, changed.ready_at or changed.failed_at or now)
 
     return change, allow

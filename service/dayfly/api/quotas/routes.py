@@ -52,16 +52,18 @@ async def set_team(wanted: QuotaRequest, services: Services, team: Team) -> Quot
 
 
 def _given(wanted: QuotaRequest) -> domain.Given:
-    return domain.Given(wanted.model_dump(include=wanted.model_fields_set & set(domain.NAMES)), wanted.weight)
+    limits = wanted.model_dump(include=wanted.model_fields_set & set(domain.NAMES))
+    return domain.Given(limits, wanted.weight, wanted.isolation)
 
 
 async def _show(services: ApiServices, team: str) -> Quota:
     quota, used = await services.store.quotas.of(team), await services.store.quotas.used(team)
-    return Quota(team=team, limits=_limits(quota), weight=quota.weight, used=QuotaUse(**used))
+    use = QuotaUse(**used, long_polls=services.held_of_teams.used(team))
+    return Quota(team=team, limits=_limits(quota), weight=quota.weight, isolation=quota.isolation, used=use)
 
 
 def _show_default(quota: domain.Quota) -> DefaultQuota:
-    return DefaultQuota(limits=_limits(quota), weight=quota.weight)
+    return DefaultQuota(limits=_limits(quota), weight=quota.weight, isolation=quota.isolation)
 
 
 def _limits(quota: domain.Quota) -> QuotaLimits:

@@ -77,7 +77,7 @@ async def list_audit(
     if format == "jsonl" or (format is None and prefers(request, JSON_LINES)):
         newest = await services.store.audit.newest() if any_there else 0
         lines = _lines(services, which, newest)
-        return HeldStream(services.streams, lines, JSON_LINES, {"Vary": "Accept"})
+        return HeldStream(request, services, services.streams, lines, JSON_LINES, {"Vary": "Accept"})
     response.headers["Vary"] = "Accept"
     if not any_there:
         return AuditList(entries=(), next_cursor=None)

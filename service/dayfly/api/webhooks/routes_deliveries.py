@@ -76,7 +76,10 @@ async def send_test(
     webhook: WebhookId,
     idempotency_key: KeyHeader = None,
 ) -> WebhookDelivery:
-    """Have a test call made, once, also of a disabled webhook. The delivery shows how it went, a moment later."""
+    """Have a test call made, once, also of a disabled webhook. The delivery shows how it went, a moment later.
+
+    409 while 100 test calls are not made yet.
+    """
     key = key_of(idempotency_key, f"testWebhook {webhook}", caller)
     try:
         await require_caller(request)

@@ -68,7 +68,7 @@ class Bounds:
     """The most that a principal may request for one cluster, all its nodes together; None: as its team."""
 
     max_ttl_seconds: int | None = None
-    """A bound also means that the cluster has a time to live."""
+    """A bound also means that the cluster has a time to live, and that no hold keeps it for longer."""
     max_nodes: int | None = None
     max_vcpus: int | None = None
     max_memory_mib: int | None = None

@@ -17,6 +17,8 @@ Network = IPv4Network | IPv6Network
 _METADATA: Final = (
     ip_address("168.63.129.16"),  # Azure's, which is no private address; those of other clouds are
 )
+_OF_PROTOCOLS: Final = (ip_network("192.0.0.0/24"), ip_network("192.88.99.0/24"))
+"""Python before 3.12 takes most of the first for public, where one cloud has its metadata service."""
 _TRANSLATED: Final = IPv6Network("64:ff9b::/96")
 """Addresses of IPv4 behind a translator (NAT64)."""
 
@@ -59,7 +61,8 @@ def _inside(address: Address) -> IPv4Address | None:
 
 
 def _is_public(address: Address) -> bool:
-    if address in _METADATA or not address.is_global:
+    special = address in _METADATA or any(address in network for network in _OF_PROTOCOLS)
+    if special or not address.is_global:
         return False
     no_host = address.is_multicast or address.is_reserved or address.is_unspecified
     return not (no_host or (isinstance(address, IPv6Address) and address.is_site_local))

@@ -22,8 +22,10 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 _MOST_ADDRESSES: Final = 4
 """Addresses of one name that a connection is tried to."""
-_LOOK_UPS: Final = ThreadPoolExecutor(16, thread_name_prefix="webhook-dns")
-"""Threads of their own: a name server that does not answer holds up nothing but webhooks."""
+CONNECT_SECONDS: Final = 3.0
+"""For each but the last: an address that does not answer leaves time for the next within a call's."""
+_LOOK_UPS: Final = ThreadPoolExecutor(64, thread_name_prefix="webhook-dns")
+"""Threads of their own, as many as a process makes calls: a name server that does not answer holds up nothing else."""
 
 
 async def resolve(host: str, port: int) -> Sequence[str]:
@@ -42,8 +44,10 @@ async def resolve(host: str, port: int) -> Sequence[str]:
 class AllowedAddresses(httpcore.AsyncNetworkBackend):
     """Connects to public addresses and to those of `allowed`, whatever the name."""
 
-    def __init__(self, allowed: Sequence[Network], resolve: Resolve = resolve) -> None:
-        self._allowed, self._resolve = allowed, resolve
+    def __init__(
+        self, allowed: Sequence[Network], resolve: Resolve = resolve, connect_seconds: float = CONNECT_SECONDS
+    ) -> None:
+        self._allowed, self._resolve, self._seconds = allowed, resolve, connect_seconds
         self._sockets = httpcore.AnyIOBackend()
 
     async def connect_tcp(
@@ -66,7 +70,7 @@ class AllowedAddresses(httpcore.AsyncNetworkBackend):
         *others, last = addresses
         for address in others:
             try:
-                return await self._sockets.connect_tcp(address, port, timeout, local_address, socket_options)
+                return await self._sockets.connect_tcp(address, port, self._seconds, local_address, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout):
                 continue
         return await self._sockets.connect_tcp(last, port, timeout, local_address, socket_options)

@@ -15,5 +15,6 @@ quotas = Table(
     # Name → limit, or null: without limit. A name that is missing: as the default.
     Column("limits", PLAIN_JSON, nullable=False),
     Column("weight", Float),
+    Column("isolation", String(16)),
     Column("updated_at", UtcDateTime, nullable=False),
 )

@@ -23,7 +23,8 @@ from dayfly.store.db.webhook_tables import webhook_attempts, webhook_deliveries,
 from dayfly.vocabulary import DeliveryState, WebhookEvent
 
 _DELIVERY: Final = tuple(column for column in webhook_deliveries.c if column.name in Delivery.__dataclass_fields__)
-# KEY SHARE waits for a transaction that deletes the webhook, which is then not called, and for no other change.
+# KEY SHARE waits for a transaction that deletes the webhook, which is then not called, and for no other change: those
+# lock NO KEY UPDATE.
 _CALLED: Final = (
     select(clusters, webhooks.c.id.label("webhook_id"), webhooks.c.events.label("webhook_events"))
     .join_from(clusters, webhooks, webhooks.c.owner == clusters.c.owner)
