@@ -249,19 +249,24 @@ async def test_no_change_of_access_without_its_entry(acting: ActingAs, store: St
         ("POST", f"/v1/webhooks/{webhook.id}/test", None),
         ("DELETE", f"/v1/webhooks/{webhook.id}", None),
     ]
-    kept = ("tokens", "teams", "quotas", "webhooks", "webhook_deliveries")
-    before = await stored_rows(store, kept)
+    before = await _kept_rows(store)
     await _rename(store, "audit", "away")
     for method, path, body in requests:
         check_problem(await acting.request(method, path, json=body), 503, "database_unavailable")
     await _rename(store, "away", "audit")
-    assert await stored_rows(store, kept) == before
+    assert await _kept_rows(store) == before
     for method, path, body in requests:
         answer = await acting.request(method, path, json=body)
         assert answer.is_success, answer.text
     assert len(await entries(store)) == len(requests), "one for each"
     assert (await last(acting, operation="createToken"))["target"]["kind"] == "token"
     assert (await last(acting, operation="setTeamQuota"))["target"] == {"kind": "quota", "id": None, "name": "red"}
+
+
+async def _kept_rows(store: Store) -> dict[str, str]:
+    tables = {"tokens", "teams", "quotas", "webhooks", "webhook_deliveries"}
+    columns = await columns_of_store(store)
+    return {name: text for name, text in columns.items() if name.partition(".")[0] in tables}
 
 
 async def _rename(store: Store, old: str, new: str) -> None:
