@@ -31,7 +31,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 class Fleet:
     """`processes` by name: `engine`; `api`, `api2`, …, `worker1`, …, or `serve`. `ports`: of those that answer."""
 
-    ports: Mapping[str, int]
+    ports: dict[str, int]
     folder: Path
     environment: Mapping[str, str]
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
