@@ -18,9 +18,10 @@ TIMEOUT_SECONDS = 60
 
 @dataclass(frozen=True)
 class Answer:
-    """`seconds` from the first byte sent to the last byte received."""
+    """`headers`: their names in lower case. `seconds`: from the first byte sent to the last byte received."""
 
     status: int
+    headers: Mapping[str, str]
     body: bytes
     seconds: float
 
@@ -42,26 +43,34 @@ class Connection:
         *,
         headers: Mapping[str, str] | None = None,
         expect: int | tuple[int, ...] = 200,
+        seconds: float = TIMEOUT_SECONDS,
     ) -> Answer:
         """Raises RuntimeError for any status that is not in `expect`."""
-        content = b"" if body is None else json.dumps(body).encode()
-        more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
-        head = (
-            f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n{more}\r\n"
-        )
+        request = encoded(self._port, method, path, body, headers or {})
         began = time.monotonic()
-        async with asyncio.timeout(TIMEOUT_SECONDS):
-            self._writer.write(head.encode() + content)
-            answer = await self._answer()
-        if answer[0] not in (expect if isinstance(expect, tuple) else (expect,)):
-            raise RuntimeError(f"{method} {path}: {answer[0]} {answer[1].decode(errors='replace')[:500]}")
-        return Answer(*answer, time.monotonic() - began)
+        async with asyncio.timeout(seconds):
+            self._writer.write(request)
+            status, answered, content = await self._answer()
+        answer = Answer(status, answered, content, time.monotonic() - began)
+        if status not in (expect if isinstance(expect, tuple) else (expect,)):
+            raise RuntimeError(f"{method} {path}: {status} {content.decode(errors='replace')[:500]}")
+        return answer
 
-    async def _answer(self) -> tuple[int, bytes]:
+    async def _answer(self) -> tuple[int, Mapping[str, str], bytes]:
         status, *fields = (await self._reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)}
-        return int(status.split()[1]), await self._reader.readexactly(int(headers["content-length"]))
+        return int(status.split()[1]), headers, await self._reader.readexactly(int(headers["content-length"]))
+
+
+def encoded(port: int, method: str, path: str, body: object, headers: Mapping[str, str]) -> bytes:
+    """A whole request, as it is sent."""
+    content = b"" if body is None else json.dumps(body).encode()
+    more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    head = (
+        f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n{more}\r\n"
+    )
+    return head.encode() + content
 
 
 @asynccontextmanager

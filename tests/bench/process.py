@@ -1,6 +1,6 @@
-"""One process of a benchmark's service: `dayfly serve`, `api` or `worker` with other drivers; or the engine.
+"""One process of a benchmark's service: `dayfly serve`, `api` or `worker` with other drivers; the engine; bare routes.
 
-    python -m tests.bench.process engine|serve|api|worker SOCKET
+    python -m tests.bench.process engine|serve|api|worker|bare SOCKET
 
 Settings (DAYFLY_…), signals (dayfly/process.py) and wiring (dayfly/app.py) are the service's. Run by fleet.py.
 """
@@ -29,6 +29,10 @@ def main(role: str, socket: Path) -> None:
     settings = Settings()
     if role == "engine":
         asyncio.run(serve_engine(socket, settings.instance))
+    elif role == "bare":
+        from tests.bench import bare_api  # the other processes need nothing of it
+
+        bare_api.serve(settings)
     else:
         serve(settings, role, socket)
 

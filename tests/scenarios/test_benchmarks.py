@@ -27,9 +27,9 @@ def test_every_part_runs_and_is_reported(tmp_path: Path) -> None:
     assert all(value >= 0 for name, value in figures.items() if not name.endswith("_growth"))
 
 
-def test_subscribers_miss_nothing_over_a_restart(tmp_path: Path) -> None:
+def test_subscribers_miss_nothing_over_restarts(tmp_path: Path) -> None:
     report = tmp_path / "figures.json"
-    assert stream.main(["--subscribers=4", "--events=10", "--no-check", "--json", str(report)]) == 0
+    assert stream.main(["--subscribers=50", "--events=30", "--json", str(report)]) == 0
     figures = json.loads(report.read_text())["figures"]
     assert (figures["missed"], figures["repeated"], figures["out_of_order"]) == (0, 0, 0)
-    assert (figures["events"], figures["reconnected"]) == (20, 4)
+    assert (figures["restarts"], figures["events"], figures["reconnected"]) == (2, 40, 50)

@@ -36,6 +36,7 @@ def test_a_thousand_clusters_add_up(seed: int) -> None:
         await play.run(clusters=1000, rounds=40)
         report = await check(play)
         assert report.total.vcpu_seconds > 10**6
+        assert sum(not one.startswith("pool:") for one in play.principals.values()) == 1000
         assert play.kills > 20
         assert len(play.account.closed) > 1000
         assert len(play.account.open) > 50

@@ -121,7 +121,7 @@ class UsagePlay:
         self.random = random.Random(self.seed)  # noqa: S311 - a play
 
     async def run(self, clusters: int, rounds: int) -> None:
-        """Create so many clusters in so many rounds, between which time passes, and go on until half are deleted."""
+        """Create so many clusters, beside those of a pool, in so many rounds, between which time passes."""
         await self.store.service_clock.serve(starting=True)
         pool = await self.store.pools.create(NewPool("warm", "red", make_spec(), 20, 20))
         for number in range(rounds):

@@ -110,7 +110,8 @@ class ApiServices:
     """Set when the process stops: held responses end with the present state."""
 
 
-def _services(request: Request) -> ApiServices:
+async def _services(request: Request) -> ApiServices:
+    # A coroutine: FastAPI runs functions in threads, which takes longer than all that a short request does.
     return cast("ApiServices", request.app.state.services)
 
 

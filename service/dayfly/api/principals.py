@@ -16,7 +16,6 @@ def principal_of(request: Request) -> Principal:
 
 
 async def _caller(request: Request) -> Principal:
-    # A coroutine: FastAPI runs functions in threads, which takes longer than all that a short request does.
     return principal_of(request)
 
 

@@ -59,7 +59,7 @@ class ResponseModel(BaseModel):
     @classmethod
     def of(cls, source: object, **own: object) -> Self:
         """The response with every attribute of `source` that has a field's name, and with `own`, which go before."""
-        same = {name: getattr(source, name) for name in cls.model_fields if hasattr(source, name)}
+        same = {name: getattr(source, name) for name in cls.model_fields if name not in own and hasattr(source, name)}
         return cls.model_validate(same | own, from_attributes=True)
 
     @model_validator(mode="before")

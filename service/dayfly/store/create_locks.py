@@ -12,7 +12,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Final
 
-from sqlalchemy import func, select
+from sqlalchemy import Integer, bindparam, func, select
 
 from dayfly.store.commands import IdempotencyKey
 from dayfly.store.db.database import Transaction
@@ -26,6 +26,7 @@ _QUOTAS: Final = 0x6466_7101
 """First keys of PostgreSQL's advisory locks with two keys; store/admission.py and store/db/migrate.py use locks with
 one key.
 """
+_LOCK: Final = select(func.pg_advisory_xact_lock(bindparam("kind", type_=Integer), bindparam("number", type_=Integer)))
 
 
 async def lock_key_and_name(transaction: Transaction, key: IdempotencyKey | None, name: str | None) -> None:
@@ -38,7 +39,7 @@ async def lock_key_and_name(transaction: Transaction, key: IdempotencyKey | None
     locks += [(_NAMES, name)] if name is not None else []
     if transaction.connection.dialect.name == "postgresql":
         for kind, text in locks:
-            await transaction.execute(select(func.pg_advisory_xact_lock(kind, _number(text))))
+            await transaction.execute(_LOCK, {"kind": kind, "number": _number(text)})
 
 
 async def lock_bakes(transaction: Transaction) -> None:

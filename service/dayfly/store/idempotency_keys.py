@@ -6,9 +6,9 @@ A request's key is recorded in the transaction that carries the request out. Not
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Row, delete, insert, or_, select, update
+from sqlalchemy import Row, String, bindparam, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dayfly.errors import IdempotencyKeyReused
@@ -18,6 +18,19 @@ from dayfly.store.db.access_tables import teams, tokens
 from dayfly.store.db.database import StorePart, Transaction
 from dayfly.store.db.tables import bakes, clusters, idempotency_keys, pools, templates
 from dayfly.store.db.webhook_tables import webhook_deliveries, webhooks
+
+_KEYS: Final = idempotency_keys.c
+_STORED: Final = bindparam("stored", type_=String)
+# Older releases stored the key without its owner.
+_FIND: Final = (
+    select(idempotency_keys)
+    .outerjoin_from(idempotency_keys, clusters)
+    .where(
+        _KEYS.key.in_([_STORED, bindparam("given", type_=String)]),
+        or_(_KEYS.key == _STORED, clusters.c.owner == bindparam("team", type_=String)),
+    )
+)
+_NEW: Final = insert(idempotency_keys)
 
 
 class IdempotencyKeys(StorePart):
@@ -37,11 +50,7 @@ async def require_new(transaction: Transaction, key: IdempotencyKey | None) -> N
 
 async def find_use(connection: AsyncConnection, key: IdempotencyKey) -> KeyUse | None:
     """The earlier request with this key. Raises IdempotencyKeyReused."""
-    keys = idempotency_keys.c
-    # Older releases stored the key without its owner.
-    known = (keys.key.in_({key.stored, key.key}), or_(keys.key == key.stored, clusters.c.owner == key.owner))
-    query = select(idempotency_keys).outerjoin_from(idempotency_keys, clusters).where(*known)
-    row = (await connection.execute(query)).first()
+    row = (await connection.execute(_FIND, {"stored": key.stored, "given": key.key, "team": key.owner})).first()
     if row is None:
         return None
     if row.fingerprint != key.fingerprint:
@@ -59,8 +68,7 @@ async def record_use(
     """Record the request of this transaction: what it created or changed."""
     if key is not None:
         used = {"key": key.stored, "fingerprint": key.fingerprint, "created_at": transaction.now}
-        new = insert(idempotency_keys).values(**used, cluster_id=cluster_id, resource_id=resource_id)
-        await transaction.execute(new)
+        await transaction.execute(_NEW, {**used, "cluster_id": cluster_id, "resource_id": resource_id})
 
 
 async def use_on_cluster(transaction: Transaction, key: IdempotencyKey | None, row: Row[Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 from dayfly.api.queue_cache import NOT_QUEUED, QueuePosition
 from dayfly.domain.cluster import model as domain
@@ -27,20 +27,14 @@ from dayfly.schemas.clusters import (
     Spec,
     Step,
     ToCheckpoint,
-    Workers,
 )
 from dayfly.schemas.nodes import Node
 
+_SAME: Final = tuple(Spec.model_fields.keys() & ClusterSpec.model_fields.keys())
+
 
 def show_spec(spec: ClusterSpec) -> Spec:
-    kubernetes = spec.manifest.kubernetes
-    return Spec.of(
-        spec,
-        image_digest=spec.manifest.digest,
-        kubernetes_version=kubernetes.version if kubernetes else None,
-        readiness=spec.promised_readiness,
-        workers=Workers.of(spec.worker, count=spec.workers),
-    )
+    return Spec.model_validate(_spec_fields(spec), from_attributes=True)
 
 
 def addon_names(spec: ClusterSpec) -> tuple[str, ...]:
@@ -48,23 +42,34 @@ def addon_names(spec: ClusterSpec) -> tuple[str, ...]:
 
 
 def show_summary(cluster: domain.Cluster, place: QueuePosition = NOT_QUEUED) -> ClusterSummary:
+    return ClusterSummary.of(cluster, **_summary_fields(cluster, place), error=show_fault(cluster.fault, ()))
+
+
+def _spec_fields(spec: ClusterSpec) -> dict[str, object]:
+    kubernetes = spec.manifest.kubernetes
+    return {name: getattr(spec, name) for name in _SAME} | {
+        "image_digest": spec.manifest.digest,
+        "kubernetes_version": kubernetes.version if kubernetes else None,
+        "readiness": spec.promised_readiness,
+        "workers": {**dict(spec.worker), "count": spec.workers},
+    }
+
+
+def _summary_fields(cluster: domain.Cluster, place: QueuePosition) -> dict[str, object]:
     end = expiry(cluster)
-    return ClusterSummary.of(
-        cluster,
-        **dict(show_spec(cluster.spec)),
-        template=cluster.template_id,
-        not_forked_because=cluster.not_forked,
-        pool=cluster.pool_id,
-        generation=cluster.generation + (cluster.reset_to is not None),
-        reset_to=_show_reset(cluster.reset_to),
-        origin=str(cluster.boot_source) if cluster.boot_source and cluster.phase is Phase.PROVISIONING else None,
-        expires_because=end.reason if end and cluster.expires_at else None,
-        queue_position=place.position,
-        estimated_start_at=place.start_at,
-        estimated_ready_at=place.ready_at,
-        endpoints={port.leads_to: port.endpoint for port in show_ports(cluster).ports if port.endpoint},
-        error=show_fault(cluster.fault, ()),
-    )
+    return _spec_fields(cluster.spec) | {
+        "template": cluster.template_id,
+        "not_forked_because": cluster.not_forked,
+        "pool": cluster.pool_id,
+        "generation": cluster.generation + (cluster.reset_to is not None),
+        "reset_to": _show_reset(cluster.reset_to),
+        "origin": str(cluster.boot_source) if cluster.boot_source and cluster.phase is Phase.PROVISIONING else None,
+        "expires_because": end.reason if end and cluster.expires_at else None,
+        "queue_position": place.position,
+        "estimated_start_at": place.start_at,
+        "estimated_ready_at": place.ready_at,
+        "endpoints": _endpoints(cluster),
+    }
 
 
 def show_cluster(
@@ -74,9 +79,8 @@ def show_cluster(
     now: datetime,
     place: QueuePosition = NOT_QUEUED,
 ) -> Cluster:
-    fields = dict(show_summary(cluster, place))
-    fields["error"] = show_fault(cluster.fault, evidence)
-    return Cluster(**fields, steps=show_steps(steps, now))
+    own = {"error": show_fault(cluster.fault, evidence), "steps": show_steps(steps, now)}
+    return Cluster.of(cluster, **_summary_fields(cluster, place), **own)
 
 
 def show_heartbeat(cluster: domain.Cluster) -> Heartbeat:
@@ -115,6 +119,15 @@ def show_ports(cluster: domain.Cluster) -> PortList:
     return PortList(
         ports=tuple(Port(port=port, leads_to=leads_to, endpoint=endpoints.get(port)) for port, leads_to in published)
     )
+
+
+def _endpoints(cluster: domain.Cluster) -> dict[str, domain.Endpoint]:
+    """Where a published port leads → where it is reached."""
+    endpoints = _callers_endpoints(cluster)
+    if not endpoints:
+        return {}
+    published = topology.published_ports(cluster.spec).items()
+    return {leads_to: endpoints[port] for port, leads_to in published if port in endpoints}
 
 
 def _callers_endpoints(cluster: domain.Cluster) -> Mapping[int, domain.Endpoint]:

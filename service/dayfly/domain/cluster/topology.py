@@ -177,7 +177,8 @@ def published_ports(spec: ClusterSpec) -> Mapping[int, str]:
     ports = {network.REGISTRY_PORT: "registry"}
     if spec.manifest.kubernetes is not None:
         ports[network.API_PORT] = "api"
-    ports |= {network.ssh_forward_port(node.index): f"ssh/{node.name}" for node in spec.nodes()}
+    indices = range(1, spec.node_count + 1)
+    ports |= {network.ssh_forward_port(index): f"ssh/{naming.node_name(index)}" for index in indices}
     own = enumerate(spec.ports, start=1)
     return ports | {network.port_forward_port(number): f"ports/{wanted.name}" for number, wanted in own}
 

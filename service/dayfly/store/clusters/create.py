@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
+from functools import cache
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, delete, insert, literal, not_, select
+from sqlalchemy import ColumnElement, Select, bindparam, delete, insert, not_, select
 
 from dayfly.domain.addon import pending
 from dayfly.domain.cluster.lifecycle import Desired, Phase
@@ -19,6 +21,9 @@ from dayfly.store.db.database import Transaction
 from dayfly.store.db.mapping import cluster_columns, needs_columns
 from dayfly.store.db.tables import clusters
 from dayfly.store.notify.commit_notifier import QUEUE
+
+_NEW: Final = insert(clusters)
+_NEW_LABELS: Final = insert(tables.labels)
 
 
 def new_cluster(
@@ -77,16 +82,22 @@ async def insert_cluster(
         "principal": principal or _own_principal(cluster),
     }
     if unless is None:
-        await transaction.execute(insert(clusters).values(values))
+        await transaction.execute(_NEW, values)
     else:
         # One statement: `unless` rarely holds, and a query of its own would cost each request a round trip.
-        row = select(*(literal(value, clusters.c[name].type) for name, value in values.items())).where(not_(unless))
-        result = await transaction.execute(insert(clusters).from_select(list(values), row))
-        if result.rowcount == 0:
+        row = _row(tuple(values)).where(not_(unless))
+        new = {f"new_{name}": value for name, value in values.items()}
+        if (await transaction.execute(_NEW.from_select(list(values), row), new)).rowcount == 0:
             return False
     await _insert_labels(transaction, cluster)
     transaction.wake(cluster.id, QUEUE)
     return True
+
+
+@cache  # most requests have the same columns, and to build this takes longer than to execute it
+def _row(names: tuple[str, ...]) -> Select[Any]:
+    """A row of these columns' parameters, `new_NAME`."""
+    return select(*(bindparam(f"new_{name}", type_=clusters.c[name].type) for name in names))
 
 
 def _own_principal(cluster: Cluster) -> str | None:
@@ -103,4 +114,4 @@ async def replace_labels(transaction: Transaction, cluster: Cluster) -> None:
 async def _insert_labels(transaction: Transaction, cluster: Cluster) -> None:
     if cluster.spec.labels:
         pairs = [{"cluster_id": cluster.id, "key": k, "value": v} for k, v in cluster.spec.labels.items()]
-        await transaction.execute(insert(tables.labels), pairs)
+        await transaction.execute(_NEW_LABELS, pairs)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, func, select, tuple_
+from sqlalchemy import ColumnElement, and_, bindparam, func, select, tuple_
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -27,11 +27,16 @@ from dayfly.store.db import tables
 from dayfly.store.db.cursors import cursor_of, older_than
 from dayfly.store.db.database import Transaction
 from dayfly.store.db.mapping import cluster_from, event_from, step_from
-from dayfly.store.db.shared_queries import in_scope, named, only
+from dayfly.store.db.shared_queries import in_scope, named, only, query_named
 from dayfly.store.db.tables import clusters
 from dayfly.store.idempotency_keys import find_use, record_use
 from dayfly.vocabulary import CLUSTER_NAME
 
+# Built once, as are all statements of frequent requests: to build one takes longer than to execute it.
+_STEPS: Final = (
+    select(tables.steps).where(tables.steps.c.cluster_id == bindparam("cluster_id")).order_by(tables.steps.c.id)
+)
+_BY_ID: Final = select(clusters).where(clusters.c.id == bindparam("cluster_id"))
 _ATTEMPTS: Final = 5
 """Attempts of a creation that conflicts with concurrent creations of the same key, name or id."""
 
@@ -77,7 +82,7 @@ class ClusterQueries(MeteredPart):
 
     async def get(self, id_or_name: str | Reference) -> Cluster:
         """A name finds living clusters only, an id also deleted clusters. Raises NotFound."""
-        return cluster_from(only(await self._rows(select(clusters).where(named(id_or_name))), id_or_name, "cluster"))
+        return cluster_from(only(await self._rows(*query_named(id_or_name)), id_or_name, "cluster"))
 
     async def list(
         self,
@@ -115,8 +120,7 @@ class ClusterQueries(MeteredPart):
 
     async def steps(self, cluster_id: str) -> tuple[StepReport, ...]:
         """The latest report of each step, in the order of their begins."""
-        query = select(tables.steps).where(tables.steps.c.cluster_id == cluster_id).order_by(tables.steps.c.id)
-        return tuple(map(step_from, await self._rows(query)))
+        return tuple(map(step_from, await self._rows(_STEPS, {"cluster_id": cluster_id})))
 
     async def events(self, cluster_id: str, *, after: int = 0, limit: int = 500) -> tuple[Event, ...]:
         """Events with an id greater than `after`, oldest first. Events of a cluster become visible in id order."""
@@ -152,7 +156,7 @@ async def _find_by_idempotency_key(connection: AsyncConnection, key: Idempotency
     """Raises IdempotencyKeyReused."""
     if (use := await find_use(connection, key)) is None:
         return None
-    row = (await connection.execute(select(clusters).where(clusters.c.id == use.cluster_id))).one_or_none()
+    row = (await connection.execute(_BY_ID, {"cluster_id": use.cluster_id})).one_or_none()
     return None if row is None else cluster_from(row)
 
 

@@ -211,9 +211,9 @@ class StorePart:
             if inspect.iscoroutinefunction(method) and not name.startswith("_"):
                 setattr(cls, name, uncancellable(method))
 
-    async def _rows(self, query: Executable) -> Sequence[Row[Any]]:
+    async def _rows(self, query: Executable, parameters: Any = None) -> Sequence[Row[Any]]:
         async with self._database.read() as connection:
-            return (await connection.execute(query)).all()
+            return (await connection.execute(query, parameters)).all()
 
     async def _row(self, query: Executable, parameters: Any = None) -> Row[Any] | None:
         """The only row of a query in a read of its own; None: it has no row."""

@@ -13,6 +13,8 @@ from sqlalchemy import (
     Executable,
     Label,
     Row,
+    Select,
+    String,
     Table,
     and_,
     bindparam,
@@ -52,9 +54,27 @@ _BATCH: Final = 1000
 def named(id_or_name: str | Reference) -> ColumnElement[bool]:
     """A name matches living clusters only, an id also deleted clusters; both those of the reference's scope."""
     which = Reference.of(id_or_name)
-    if names.is_id(which.text):
-        return and_(clusters.c.id == which.text, *in_scope(clusters.c.owner, which.scope))
-    return and_(clusters.c.name == which.text, tables.LIVING, *in_scope(clusters.c.owner, which.scope))
+    return _matches(which.text, which.scope.team, is_id=names.is_id(which.text), is_all=which.scope.is_all)
+
+
+def query_named(id_or_name: str | Reference) -> tuple[Select[Any], Mapping[str, str]]:
+    """The query of the clusters that named() matches, which is built once, and its parameters."""
+    which = Reference.of(id_or_name)
+    query = _query_named(is_id=names.is_id(which.text), is_all=which.scope.is_all)
+    return query, {"which": which.text, "team": which.scope.team}
+
+
+@cache
+def _query_named(*, is_id: bool, is_all: bool) -> Select[Any]:
+    which, team = bindparam("which", type_=String), bindparam("team", type_=String)
+    return select(clusters).where(_matches(which, team, is_id=is_id, is_all=is_all))
+
+
+def _matches(
+    which: str | BindParameter[str], team: str | BindParameter[str], *, is_id: bool, is_all: bool
+) -> ColumnElement[bool]:
+    scope = () if is_all else (clusters.c.owner == team,)
+    return and_(clusters.c.id == which, *scope) if is_id else and_(clusters.c.name == which, tables.LIVING, *scope)
 
 
 def in_scope(owner: ColumnElement[str], scope: Scope) -> tuple[ColumnElement[bool], ...]:

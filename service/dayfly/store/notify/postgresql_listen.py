@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Collection
 from typing import Any, Final
 
-from sqlalchemy import ARRAY, URL, Text, cast, func, select
+from sqlalchemy import ARRAY, URL, Text, bindparam, cast, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -22,6 +22,8 @@ CHANNEL: Final = "dayfly_cluster"
 """Payload: the sending store's origin, a space, the topic."""
 
 _CONNECT_SECONDS: Final = 10.0
+_PAYLOADS: Final = func.unnest(cast(bindparam("payloads"), ARRAY(Text))).column_valued("payload")
+_NOTIFY: Final = select(func.pg_notify(CHANNEL, _PAYLOADS))
 
 
 class PostgresqlListener:
@@ -49,8 +51,8 @@ class PostgresqlListener:
 
     async def notify(self, connection: AsyncConnection, topics: Collection[str]) -> None:
         """Notify every other process if and when the transaction of `connection` commits."""
-        payloads = func.unnest(cast([f"{self._notifier.origin} {topic}" for topic in sorted(topics)], ARRAY(Text)))
-        await connection.execute(select(func.pg_notify(CHANNEL, payloads.column_valued("payload"))))
+        payloads = [f"{self._notifier.origin} {topic}" for topic in sorted(topics)]
+        await connection.execute(_NOTIFY, {"payloads": payloads})
 
     async def connect(self) -> None:
         """Connect unless connected. Raises DatabaseUnavailable."""
