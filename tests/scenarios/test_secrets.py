@@ -25,7 +25,8 @@ from dayfly import metrics
 from dayfly.domain.cluster.boot_source import BootSource
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import Cluster
-from dayfly.domain.security.secrets import ClusterSecrets, base64_forms, fork_secrets, new_secrets
+from dayfly.domain.security.redaction import base64_forms
+from dayfly.domain.security.secrets import ClusterSecrets, fork_secrets, new_secrets
 from dayfly.drivers.interfaces import CommandResult
 from dayfly.settings import Settings
 from dayfly.store import EventFilter, Store

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
-from dayfly.domain.security.secrets import ClusterSecrets, base64_forms
+from dayfly.domain.security.redaction import base64_forms
+from dayfly.domain.security.secrets import ClusterSecrets
 
 SHORTEST = 12
 """A shorter text may occur anywhere."""
@@ -85,6 +86,11 @@ def columns_of(database: Path) -> dict[str, str]:
                 rows = connection.execute(f'SELECT "{name}" FROM {table}')  # noqa: S608 - the database's own names
                 found[f"{table}.{name}"] = "\n".join(_text(value) for (value,) in rows)
     return found
+
+
+def database_files(database: Path) -> dict[str, str]:
+    """A SQLite database's file, its log and the log's index, byte by byte."""
+    return {file.name: file.read_bytes().decode("latin-1") for file in database.parent.glob(f"{database.name}*")}
 
 
 def files_of(bundle: bytes) -> str:
