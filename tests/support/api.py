@@ -33,7 +33,7 @@ from dayfly.images.orders import check_order
 from dayfly.settings import Settings
 from dayfly.store import Store
 from dayfly.testing.fake_images import FakeImages
-from tests.support.databases import new_sqlite
+from tests.support.databases import KEYS, new_sqlite
 from tests.support.held_responses import AnnouncedResponses
 from tests.support.obedience import OFFERED, RULES, Worker, obedience, template_key_of
 from tests.support.played_bakes import played_builder
@@ -319,7 +319,7 @@ class _Server(uvicorn.Server):
 
 def _serve(folder: Path, infrastructure: Infrastructure, started: threading.Event, found: list[uvicorn.Server]) -> None:
     async def run() -> None:
-        store = await Store.open(database_url(folder))
+        store = await Store.open(database_url(folder), KEYS)
         config = uvicorn.Config(
             create_api(infrastructure.services(store)),
             port=0,
