@@ -244,7 +244,7 @@ def _upgrade_webhooks() -> None:
         sa.Column("url", sa.Text(), nullable=False),
         sa.Column("description", sa.Text(), nullable=False),
         sa.Column("events", sa.JSON(), nullable=False),
-        sa.Column("secret", sa.String(128), nullable=False),
+        sa.Column("secret", sa.Text(), nullable=False),
         sa.Column("enabled", sa.Boolean(), nullable=False),
         sa.Column("disabled_reason", sa.Text()),
         sa.Column("created_at", _TIME, nullable=False),

@@ -29,6 +29,7 @@ from dayfly.controllers.serving import ServingRecord
 from dayfly.domain.cluster.model import Endpoint
 from dayfly.domain.security.server_authority import fingerprint
 from dayfly.errors import DatabaseUnavailable
+from dayfly.key_sources import key_source
 from dayfly.operator_token import prepare_access
 from dayfly.settings import Settings
 from dayfly.store import Store
@@ -104,11 +105,12 @@ async def run(settings: Settings, *, api: bool, worker: bool, builder: bool = Fa
 async def open_store(settings: Settings, clock: Clock, stop: asyncio.Event) -> Store | None:
     """Open the store, with retries while PostgreSQL does not answer; None if `stop` is set meanwhile.
 
-    A SQLite file is not retried: raises DatabaseUnavailable, DatabaseInUse.
+    A SQLite file is not retried: raises DatabaseUnavailable, DatabaseInUse. Raises SecretsKeyMissing and
+    SecretsKeyUnusable.
     """
     while not stop.is_set():
         try:
-            return await Store.open(settings.database)
+            return await Store.open(settings.database, key_source(settings))
         except DatabaseUnavailable as error:
             if settings.database_file is not None:
                 raise

@@ -21,6 +21,7 @@ from dayfly.addresses import is_engine_url
 from dayfly.bake_settings import BakeSettings
 from dayfly.domain.bake_rebuild import RebuildRule, read_rules
 from dayfly.domain.registry_cache import RegistryCache, read_caches
+from dayfly.secrets_settings import SecretsSettings
 from dayfly.setting_types import as_list, must
 from dayfly.tls_settings import TlsSettings
 
@@ -147,13 +148,13 @@ EngineUrl = Annotated[str, must(is_engine_url, "must be a URL, such as unix:///v
 PortRange = Annotated[str, must(_is_range, "a port range has the form 40000-40999")]
 
 
-class Settings(BakeSettings, TlsSettings):
+class Settings(BakeSettings, SecretsSettings, TlsSettings):
     """The settings of this installation. An empty variable counts as unset."""
 
     model_config = SettingsConfigDict(env_prefix="DAYFLY_", env_ignore_empty=True, frozen=True)
 
     state_dir: Path = Field(default_factory=lambda: _xdg("XDG_STATE_HOME", ".local/state"))
-    """Folder of the SQLite database and of the cached KVM probe."""
+    """Folder of the SQLite database, of the key of its secrets, and of the cached KVM probe."""
     cache_dir: Path = Field(default_factory=lambda: _xdg("XDG_CACHE_HOME", ".cache"))
     """The bakes' cache, named by content hash. May be deleted at any time."""
     database_url: DatabaseUrl | None = None

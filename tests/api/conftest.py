@@ -11,6 +11,7 @@ import structlog
 
 from dayfly.store import Store
 from tests.support.api import ApiHttp, Infrastructure, Worker, database_url, make_teams
+from tests.support.databases import KEYS
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +24,7 @@ def _plain_tracebacks() -> Iterator[None]:
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    opened = await Store.open(database_url(tmp_path))
+    opened = await Store.open(database_url(tmp_path), KEYS)
     yield opened
     await opened.close()
 

@@ -26,6 +26,7 @@ from dayfly.store import Store
 from tests.bench import bursts, claims, creation, idle, listing, passes
 from tests.bench.figures import Figures, missed, table
 from tests.bench.fleet import fleet
+from tests.support.databases import KEYS
 from tests.support.postgres import postgres_server
 
 AIMS = {
@@ -136,7 +137,7 @@ async def burst(options: argparse.Namespace, folder: Path, url: str) -> Figures:
 
 
 async def listed(options: argparse.Namespace, folder: Path, url: str) -> Figures:
-    store = await Store.open(url)
+    store = await Store.open(url, KEYS)
     try:
         await listing.write(store, options.records)
     finally:
@@ -147,7 +148,7 @@ async def listed(options: argparse.Namespace, folder: Path, url: str) -> Figures
 
 
 async def passed(options: argparse.Namespace, folder: Path, url: str) -> Figures:
-    store = await Store.open(url)
+    store = await Store.open(url, KEYS)
     try:
         return await passes.costs(store, options.numbers, options.rounds, options.idle_seconds / 6)
     finally:

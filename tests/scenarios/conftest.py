@@ -9,13 +9,13 @@ import pytest
 
 from dayfly.store import Claim, NewCluster, Store
 from tests.support.clock import FakeClock
-from tests.support.databases import new_sqlite
+from tests.support.databases import KEYS, new_sqlite
 from tests.support.specs import make_spec
 
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    store = await Store.open(new_sqlite(tmp_path / "dayfly.db"))
+    store = await Store.open(new_sqlite(tmp_path / "dayfly.db"), KEYS)
     yield store
     await store.close()
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -15,7 +17,7 @@ from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Purpose
 from dayfly.domain.cluster.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_TEMPLATE, saved_volume, template_volume
 from dayfly.domain.engine_resource import EngineResource
-from dayfly.errors import EngineRefused, NotRemoved
+from dayfly.errors import EngineRefused, EngineUnavailable, NotRemoved
 from dayfly.store import Change, Known, Store
 from tests.support.specs import make_spec
 from tests.support.template_controllers import Company
@@ -293,3 +295,14 @@ async def test_volumes_without_labels_go_by_the_names_of_what_is_on_record_as_go
     assert {orphan.resource.name for orphan in await collector.orphans()} == {saved_volume(gone.id)}
     await collector.look()
     assert set(world.engine.volumes) == set(decoys)
+
+
+async def test_a_sweep_empties_the_log_of_the_database_even_without_an_engine(world: World, tmp_path: Path) -> None:
+    """The log has what was deleted: secrets among it."""
+    await world.create(make_spec())
+    log = tmp_path / "dayfly.db-wal"
+    assert await asyncio.to_thread(log.read_bytes)
+    world.engine.fail_always(EngineUnavailable("nobody there"), "list_resources")
+    with pytest.raises(EngineUnavailable):
+        await world.collector().look()
+    assert await asyncio.to_thread(log.read_bytes) == b""

@@ -1,8 +1,8 @@
-"""No secret of a run is in logs, events, errors, evidence, metrics, diagnostics or other columns of the database.
+"""No secret of a run is in logs, events, errors, evidence, metrics, diagnostics or the files of the database.
 
 Everything that a guest prints and a Kubernetes reports has all secrets, in every form: the worst that can be collected.
-A new kind of secret is one line in `known_secrets`; a new place is one in `places`. A part of the run that keeps
-secrets in the database names its columns in SECRET_COLUMNS.
+A new kind of secret is one line in `known_secrets`; a new place is one in `places`. The database has secrets encrypted
+alone (store/db/secret_columns.py), in its file and in its log.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from dayfly import metrics
 from dayfly.domain.cluster.boot_source import BootSource
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import Cluster
-from dayfly.domain.security.secrets import ClusterSecrets, base64_forms, fork_secrets, new_secrets
+from dayfly.domain.security.redaction import base64_forms
+from dayfly.domain.security.secrets import ClusterSecrets, fork_secrets, new_secrets
 from dayfly.drivers.interfaces import CommandResult
 from dayfly.settings import Settings
 from dayfly.store import EventFilter, Store
+from dayfly.store.db.secret_columns import SECRET_COLUMNS
 from dayfly.telemetry import configure_logging
 from tests.support.api import ApiHttp, Infrastructure
-from tests.support.databases import new_sqlite
-from tests.support.secret_search import Secrets, columns_of, files_of, forms
+from tests.support.databases import KEY, KEYS, new_sqlite
+from tests.support.secret_search import Secrets, columns_of, database_files, files_of, forms
 from tests.support.specs import make_spec
 from tests.support.world import World
 
-SECRET_COLUMNS = {"secrets.content", "template_secrets.content", "webhooks.secret"}
-"""Where the database keeps secrets, in clear: deploy/README.md says so of backups."""
 SPEC = make_spec(workers=1, kubernetes=True)
 
 
@@ -48,7 +48,7 @@ def database(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def store(database: Path) -> AsyncIterator[Store]:
-    opened = await Store.open(new_sqlite(database))
+    opened = await Store.open(new_sqlite(database), KEYS)
     yield opened
     await opened.close()
 
@@ -116,6 +116,8 @@ def known(monkeypatch: pytest.MonkeyPatch) -> Known:
 
 def known_secrets(known: Known) -> Secrets:
     secrets = Secrets()
+    secrets.add("the key of secrets", KEY.text)
+    secrets.add("the key of secrets, its bytes", KEY.material.decode())
     for number, one in enumerate(known.clusters):
         secrets.add_cluster(f"cluster {number}", one)
     for what, text in known.requested.items():
@@ -198,11 +200,15 @@ async def test_no_secret_is_anywhere_else(store: Store, database: Path, log: Pat
     assert all(text for place, text in found.items() if "/evidence/" not in place), "a place that is empty was not read"
     assert secrets.found_in(found) == []
     columns = columns_of(database)
-    assert set(columns) >= SECRET_COLUMNS
-    kept = {name: text for name, text in columns.items() if name in SECRET_COLUMNS}
-    assert secrets.found_in({name: text for name, text in columns.items() if name not in SECRET_COLUMNS}) == []
-    for name in SECRET_COLUMNS:
-        assert secrets.found_in({name: kept[name]}), f"{name} has no secret: it is no column of secrets any more"
+    assert secrets.found_in(columns) == []
+    for column in SECRET_COLUMNS:
+        rows = columns[f"{column.table.name}.{column.value.name}"].splitlines()
+        assert rows, "a column without rows proves nothing"
+        assert all(row.strip('"').startswith(f"sealed1:{KEY.id}:") for row in rows)
+    files = database_files(database)
+    assert {"dayfly.db", "dayfly.db-wal"} <= files.keys()
+    assert any(clusters[0].id in content for content in files.values()), "the files are not read as they are"
+    assert secrets.found_in(files) == []
 
 
 @pytest.mark.parametrize(

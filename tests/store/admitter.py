@@ -10,6 +10,7 @@ import sys
 
 from dayfly.domain.scheduling.fair_queue import Queue, Waiting, admissible
 from dayfly.store import Store
+from tests.support.databases import KEYS
 
 
 async def admit(url: str, count: int) -> None:
@@ -20,7 +21,7 @@ async def admit(url: str, count: int) -> None:
             offered += needs
         return admissible(queue, offered)[:1]
 
-    store = await Store.open(url)
+    store = await Store.open(url, KEYS)
     try:
         while admitted := await store.admission.admit(decide):
             sys.stdout.write("".join(f"{cluster_id}\n" for cluster_id in admitted))

@@ -11,10 +11,11 @@ import sys
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import NewEvent
 from dayfly.store import Store
+from tests.support.databases import KEYS
 
 
 async def work(url: str, owner: str) -> None:
-    store = await Store.open(url)
+    store = await Store.open(url, KEYS)
     try:
         with store.watch_work() as watch:
             while await store.leases.seconds_until_due() is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dayfly.store import Store
-from tests.support.databases import empty_again, migrated_postgresql, new_sqlite
+from tests.support.databases import KEYS, empty_again, migrated_postgresql, new_sqlite
 from tests.support.postgres import PostgresServer, postgres_server
 
 
@@ -60,7 +60,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 async def store(url: str) -> AsyncIterator[Store]:
-    opened = await Store.open(url)
+    opened = await Store.open(url, KEYS)
     try:
         yield opened
     finally:
@@ -69,7 +69,7 @@ async def store(url: str) -> AsyncIterator[Store]:
 
 @pytest.fixture
 async def server_store(server_url: str) -> AsyncIterator[Store]:
-    opened = await Store.open(server_url)
+    opened = await Store.open(server_url, KEYS)
     try:
         yield opened
     finally:

@@ -17,6 +17,7 @@ from dayfly.domain.template import Template
 from dayfly.store import Claim, NewCluster, Store
 from dayfly.store.db.database import Database
 from dayfly.store.db.tables import clusters
+from tests.support.databases import KEYS
 from tests.support.specs import make_spec
 
 LEASE_SECONDS = 60.0
@@ -30,7 +31,7 @@ def spec_with(**fields: object) -> ClusterSpec:
 @asynccontextmanager
 async def several_stores(url: str, count: int) -> AsyncIterator[tuple[Store, ...]]:
     """Stores on one database: several processes on PostgreSQL, one process on SQLite."""
-    databases = [await Database.open(url) for _ in range(1 if url.startswith("sqlite") else count)]
+    databases = [await Database.open(url, KEYS) for _ in range(1 if url.startswith("sqlite") else count)]
     try:
         yield tuple(Store(databases[index % len(databases)]) for index in range(count))
     finally:

@@ -9,10 +9,11 @@ import asyncio
 import sys
 
 from dayfly.store import Store
+from tests.support.databases import KEYS
 
 
 async def hold(url: str) -> None:
-    store = await Store.open(url)
+    store = await Store.open(url, KEYS)
     try:
         sys.stdout.write("open\n")
         sys.stdout.flush()

@@ -20,7 +20,7 @@ from dayfly.store import EventFilter, NewCluster, Store
 from dayfly.store.db.sqlite_backup import back_up, put_back
 from dayfly.store.maintenance import SKIPPED_NUMBERS
 from tests.store.helpers import make_ready
-from tests.support.databases import new_sqlite
+from tests.support.databases import KEYS, new_sqlite
 from tests.support.postgres import ROLE, PostgresServer
 from tests.support.specs import make_spec
 from tests.support.world import World
@@ -101,7 +101,7 @@ def containers(world: World, cluster: Cluster) -> dict[str, int]:
 
 
 async def test_a_backup_under_load_is_put_back(place: Place) -> None:
-    store = await Store.open(place.url)
+    store = await Store.open(place.url, KEYS)
     world = World(store)
     async with world.working():
         kept = [await world.until(await world.create(make_spec(workers=1)), Phase.READY) for _ in range(2)]
@@ -122,7 +122,7 @@ async def test_a_backup_under_load_is_put_back(place: Place) -> None:
     await store.close()
 
     url = await asyncio.to_thread(place.put_back)
-    store = await Store.open(url)
+    store = await Store.open(url, KEYS)
     await store.maintenance.skip_numbers()
     again = World(store, engine=world.engine, images=world.images)
     again.machines, again.kube, again.ssh = world.machines, world.kube, world.ssh
@@ -150,7 +150,7 @@ async def test_a_backup_under_load_is_put_back(place: Place) -> None:
 
 
 async def test_without_its_numbers_a_volume_would_refuse_the_service(sqlite: Place) -> None:
-    store = await Store.open(sqlite.url)
+    store = await Store.open(sqlite.url, KEYS)
     await store.clusters.create(NewCluster("demo", make_spec()))
     await store.maintenance.skip_numbers()
     await store.admission.admit(lambda queue: queue.waiting)
@@ -160,7 +160,7 @@ async def test_without_its_numbers_a_volume_would_refuse_the_service(sqlite: Pla
 
 
 async def test_ids_are_left_out_where_none_was_used(place: Place) -> None:
-    store = await Store.open(place.url)
+    store = await Store.open(place.url, KEYS)
     before = await store.event_feed.newest()
     await store.maintenance.skip_numbers()
     cluster = await make_ready(store)
@@ -175,7 +175,10 @@ def test_a_backup_is_its_owners_alone_and_replaces_nothing(tmp_path: Path) -> No
     new_sqlite(database)
     back_up(database, backup)
     assert stat.S_IMODE(backup.stat().st_mode) == 0o600
-    assert {file.name for file in tmp_path.iterdir()} <= {"dayfly.db", "dayfly.db-wal", "dayfly.db-shm", "backup.db"}
+    assert {file.name for file in tmp_path.iterdir()} <= {
+        *("dayfly.db", "dayfly.db-wal", "dayfly.db-shm", "backup.db"),
+        "secrets.key",  # of new_sqlite
+    }
     content = backup.read_bytes()
     with pytest.raises(Conflict, match="a backup replaces no file"):
         back_up(database, backup)
@@ -213,7 +216,7 @@ def _move_away(database: Path) -> None:
 
 async def test_a_backup_is_not_put_under_a_service_that_runs(tmp_path: Path) -> None:
     database, backup = tmp_path / "dayfly.db", tmp_path / "backup.db"
-    store = await Store.open(new_sqlite(database))
+    store = await Store.open(new_sqlite(database), KEYS)
     back_up(database, backup)
     _move_away(database)
     with pytest.raises(DatabaseInUse):

@@ -18,6 +18,7 @@ from dayfly.store.clusters import pool_claims, queries
 from dayfly.store.db.database import Database, Transaction
 from dayfly.store.db.tables import clusters
 from tests.store.helpers import claim_one, make_members, several_stores
+from tests.support.databases import KEYS
 from tests.support.specs import make_spec
 
 KEY: Final = IdempotencyKey("key", "fingerprint")
@@ -218,7 +219,7 @@ async def test_a_member_that_stays_locked_is_waited_for_for_a_bounded_time(
 ) -> None:
     """On SQLite a locked row is a locked database."""
     monkeypatch.setattr(pool_claims, "WAIT_SECONDS", 0.2)
-    store = await Store.open(postgres_url)
+    store = await Store.open(postgres_url, KEYS)
     try:
         [member] = await fill(store, 1)
         async with store._database.write() as transaction:

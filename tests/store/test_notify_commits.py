@@ -12,6 +12,7 @@ from dayfly.domain.cluster.model import NewEvent, StepReport, StepState
 from dayfly.errors import NameTaken
 from dayfly.store import Change, Store
 from tests.store.helpers import admit_all, claim_new, claim_one, create, create_due, move
+from tests.support.databases import KEYS
 
 SOON = 10.0
 """Seconds: an upper bound, which no passing test comes near."""
@@ -90,7 +91,7 @@ async def test_what_makes_nothing_due_wakes_no_worker(store: Store) -> None:
 
 
 async def test_a_pause_that_a_worker_asks_for_is_planned_by_its_own_process_only(server_url: str) -> None:
-    here, there = await Store.open(server_url), await Store.open(server_url)
+    here, there = await Store.open(server_url, KEYS), await Store.open(server_url, KEYS)
     try:
         with here.watch_work() as ours, there.watch_work() as theirs:
             claim = await claim_new(here)
@@ -141,7 +142,7 @@ async def test_a_watch_ends_with_its_block(store: Store) -> None:
 
 
 async def test_other_processes_are_heard(server_url: str) -> None:
-    here, there = await Store.open(server_url), await Store.open(server_url)
+    here, there = await Store.open(server_url, KEYS), await Store.open(server_url, KEYS)
     try:
         with here.watch_queue() as watch:
             made = await create(there, "demo")
@@ -159,7 +160,7 @@ async def test_other_processes_are_heard(server_url: str) -> None:
 
 
 async def test_a_broken_listener_tells_everybody_to_look_and_comes_back(postgres_url: str) -> None:
-    here, there = await Store.open(postgres_url), await Store.open(postgres_url)
+    here, there = await Store.open(postgres_url, KEYS), await Store.open(postgres_url, KEYS)
     terminate = text(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE application_name = 'dayfly-listen' AND datname = current_database()"

@@ -19,12 +19,16 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster, Purpose
 from dayfly.domain.scheduling.resources import Resources, demand
-from dayfly.errors import DatabaseUnavailable, IdempotencyKeyReused, NameTaken
+from dayfly.domain.security.secrets import ClusterSecrets
+from dayfly.errors import DatabaseUnavailable, IdempotencyKeyReused, NameTaken, SecretsKeyMissing
 from dayfly.store import CarriedOut, Change, IdempotencyKey, NewCluster, Store
 from dayfly.store.db import migrate
 from dayfly.store.db.migrate import configuration
+from dayfly.store.db.secret_columns import OF_WEBHOOKS
 from dayfly.store.db.stored_names import STEPS, present
 from tests.store.helpers import admit_all, move
+from tests.support.databases import KEYS
+from tests.support.secret_search import Secrets, database_files
 from tests.support.specs import make_spec
 
 RELEASED = Path(__file__).with_name("released")
@@ -107,7 +111,7 @@ def test_every_released_revision_has_its_rows() -> None:
 
 
 async def test_what_was_written_is_read(old_url: str, rows: Rows) -> None:
-    store = await Store.open(old_url)
+    store = await Store.open(old_url, KEYS)
     try:
         everything = await store.clusters.list(phases=set(Phase), purposes=set(Purpose))
         found = {cluster.id: cluster for cluster in everything.clusters}
@@ -126,8 +130,10 @@ async def test_what_was_written_is_read(old_url: str, rows: Rows) -> None:
             assert steps == [(present(STEPS, step["name"]), step["node"]) for step in reported]
             evidence = {e["name"]: e["content"] for e in rows["evidence"] if e["cluster_id"] == cluster.id}
             assert await store.clusters.evidence(cluster.id) == evidence
-            has_secrets = any(secrets["cluster_id"] == cluster.id for secrets in rows["secrets"])
-            assert (await store.clusters.secrets(cluster.id) is not None) == has_secrets
+            kept = [secrets["content"] for secrets in rows["secrets"] if secrets["cluster_id"] == cluster.id]
+            found_secrets = await store.clusters.secrets(cluster.id)
+            assert [ClusterSecrets.model_validate(content) for content in kept] == ([found_secrets] if kept else [])
+            assert kept or found_secrets is None
         for label in rows["labels"]:
             wanted = {label["key"]: label["value"]}
             listed = await store.clusters.list(labels=wanted, phases=set(Phase), purposes=set(Purpose))
@@ -149,7 +155,7 @@ def share(cluster: Cluster) -> Resources:
 
 
 async def test_what_runs_has_its_share_and_what_waits_is_admitted(old_url: str, rows: Rows) -> None:
-    store = await Store.open(old_url)
+    store = await Store.open(old_url, KEYS)
     try:
         clusters = (await store.clusters.list(purposes=set(Purpose))).clusters
         running = {Phase.PROVISIONING, Phase.READY, Phase.DELETING}
@@ -166,7 +172,7 @@ async def test_what_runs_has_its_share_and_what_waits_is_admitted(old_url: str, 
 
 async def test_the_living_are_finished(old_url: str) -> None:
     """Each can be claimed, updated, deleted and purged like a new cluster."""
-    store = await Store.open(old_url)
+    store = await Store.open(old_url, KEYS)
     try:
         await admit_all(store)
         living = (await store.clusters.list(purposes=set(Purpose))).clusters
@@ -189,7 +195,7 @@ async def test_the_living_are_finished(old_url: str) -> None:
 
 async def test_a_replica_of_the_release_keeps_working(old_url: str, rows: Rows) -> None:
     """Inserts of the older version have only the columns that it knows."""
-    store = await Store.open(old_url)
+    store = await Store.open(old_url, KEYS)
     try:
         [waiting] = [row for row in rows["clusters"] if row["phase"] == Phase.PENDING]
         late = {**waiting, "id": "0123456789ab", "name": "late"}
@@ -214,7 +220,7 @@ async def test_a_replica_of_the_release_keeps_working(old_url: str, rows: Rows) 
 
 @pytest.mark.parametrize("rows", ["0003"], indirect=True)
 async def test_what_is_saved_and_kept_warm_is_there_still(old_url: str, rows: Rows) -> None:
-    store = await Store.open(old_url)
+    store = await Store.open(old_url, KEYS)
     try:
         [template] = await store.templates.list()
         assert (template.id, template.phase, template.forks) == (rows["templates"][0]["id"], "ready", 1)
@@ -232,7 +238,7 @@ async def test_what_is_saved_and_kept_warm_is_there_still(old_url: str, rows: Ro
 
 @pytest.mark.parametrize("rows", ["0004"], indirect=True)
 async def test_conditions_of_pools_and_faults_of_templates_are_kept(old_url: str, rows: Rows) -> None:
-    store = await Store.open(old_url)
+    store = await Store.open(old_url, KEYS)
     try:
         [pool] = await store.pools.list()
         assert pool.condition is not None
@@ -245,7 +251,7 @@ async def test_conditions_of_pools_and_faults_of_templates_are_kept(old_url: str
 
 @pytest.mark.parametrize("rows", ["0006"], indirect=True)
 async def test_keys_of_owners_and_why_a_cluster_is_no_fork_are_kept(old_url: str) -> None:
-    store = await Store.open(old_url)
+    store = await Store.open(old_url, KEYS)
     try:
         key = IdempotencyKey("job-17", "f" * 64, "them")
         made = await store.clusters.find_by_idempotency_key(key)
@@ -260,7 +266,7 @@ async def test_keys_of_owners_and_why_a_cluster_is_no_fork_are_kept(old_url: str
 
 @pytest.mark.parametrize("rows", ["0007"], indirect=True)
 async def test_a_key_of_a_pool_is_kept_and_clusters_have_no_addons(old_url: str) -> None:
-    store = await Store.open(old_url)
+    store = await Store.open(old_url, KEYS)
     try:
         [pool] = [one for one in await store.pools.list() if one.name == "evening"]
         with pytest.raises(CarriedOut) as first:
@@ -274,7 +280,7 @@ async def test_a_key_of_a_pool_is_kept_and_clusters_have_no_addons(old_url: str)
 
 @pytest.mark.parametrize("rows", ["0009"], indirect=True)
 async def test_bakes_and_the_history_of_images_are_kept(old_url: str, rows: Rows) -> None:
-    store = await Store.open(old_url)
+    store = await Store.open(old_url, KEYS)
     try:
         found = (await store.bakes.list()).bakes
         assert {(one.id, one.owner, one.phase) for one in found} == {
@@ -293,8 +299,42 @@ async def test_bakes_and_the_history_of_images_are_kept(old_url: str, rows: Rows
         await store.close()
 
 
+@pytest.mark.parametrize("rows", ["0003", "0010"], indirect=True)
+async def test_secrets_are_encrypted_and_nowhere_in_clear(old_url: str, rows: Rows) -> None:
+    clear = Secrets()
+    for table in ("secrets", "template_secrets"):
+        for row in rows[table]:
+            clear.add_cluster(f"{table} {row}", ClusterSecrets.model_validate(row["content"]))
+    webhooks = {row["id"]: row["secret"] for row in rows.get("webhooks", ())}
+    for webhook_id, secret in webhooks.items():
+        clear.add(webhook_id, secret)
+    file = Path(old_url.partition(":///")[2]) if old_url.startswith("sqlite") else None
+    if file is not None:
+        assert clear.found_in(database_files(file)), "the test sees nothing"
+    store = await Store.open(old_url, KEYS)
+    try:
+        if file is not None:
+            assert clear.found_in(database_files(file)) == []
+        for row in rows["template_secrets"]:
+            assert await store.templates.secrets(row["template_id"]) == ClusterSecrets.model_validate(row["content"])
+        async with store._database.read() as connection:
+            sealed = (await connection.execute(select(OF_WEBHOOKS.key, OF_WEBHOOKS.value))).all()
+        opened = {row[0]: store._database.secret_keys.open(row[1], OF_WEBHOOKS.place(row[0])) for row in sealed}
+        assert opened == webhooks
+    finally:
+        await store.close()
+
+
+@pytest.mark.parametrize("rows", ["0010"], indirect=True)
+async def test_secrets_are_encrypted_by_who_has_a_key_alone(old_url: str) -> None:
+    with pytest.raises(SecretsKeyMissing, match="opened without keys"):
+        await Store.open(old_url)
+    store = await Store.open(old_url, KEYS)
+    await store.close()
+
+
 async def test_every_owner_is_a_team_afterwards(old_url: str, rows: Rows) -> None:
-    store = await Store.open(old_url)
+    store = await Store.open(old_url, KEYS)
     try:
         owned = [row for table in ("clusters", "pools", "templates", "bakes") for row in rows.get(table, ())]
         owners = {row.get("owner", "default") for row in owned}
@@ -311,7 +351,7 @@ async def test_every_owner_is_a_team_afterwards(old_url: str, rows: Rows) -> Non
 @pytest.mark.parametrize("rows", ["0001"], indirect=True)
 async def test_a_worker_that_claims_what_waits_gives_it_back_for_good(old_url: str) -> None:
     """Rows from before there was a queue are due while they wait."""
-    store = await Store.open(old_url)
+    store = await Store.open(old_url, KEYS)
     try:
         claims = await store.leases.claim("worker", lease_seconds=60, limit=100)
         [waiting] = [claim for claim in claims if claim.cluster.phase is Phase.PENDING]
@@ -334,7 +374,7 @@ async def test_a_table_that_is_held_keeps_a_migration_waiting_for_a_bounded_time
         async with holder.begin() as connection:
             await connection.execute(text("LOCK TABLE clusters IN ACCESS SHARE MODE"))
             with pytest.raises(DatabaseUnavailable) as refused:
-                await Store.open(postgres_url)
+                await Store.open(postgres_url, KEYS)
             assert "lock timeout" in refused.value.operator_detail
             columns = text("SELECT column_name FROM information_schema.columns WHERE table_name = 'clusters'")
             assert "fence" not in set((await connection.execute(columns)).scalars())
@@ -342,7 +382,7 @@ async def test_a_table_that_is_held_keeps_a_migration_waiting_for_a_bounded_time
             assert version.scalar_one() == revision
     finally:
         await holder.dispose()
-    store = await Store.open(postgres_url)
+    store = await Store.open(postgres_url, KEYS)
     try:
         assert (await store.clusters.create(NewCluster("demo", make_spec())))[1]
     finally:

@@ -31,6 +31,7 @@ from tests.store.helpers import (
     move,
     spec_with,
 )
+from tests.support.databases import KEYS
 from tests.support.postgres import PostgresServer
 from tests.support.usage_play import UsagePlay, check
 from tests.support.virtual_postgres import postgres_with_set_clock
@@ -193,7 +194,7 @@ async def test_usage_on_postgresql_adds_up(postgres: PostgresServer, monkeypatch
     """As tests/scenarios/test_usage.py on SQLite."""
     monkeypatch.setattr(pool_claims, "WAIT_SECONDS", 0.0)  # no worker runs beside the play, for which to wait
     with postgres_with_set_clock(postgres) as (url, clock):
-        first = await Store.open(url)
+        first = await Store.open(url, KEYS)
         try:
             play = UsagePlay(clock, lambda: Store(first._database, clock.boot_time), seed=3)
             await play.run(clusters=1000, rounds=25)

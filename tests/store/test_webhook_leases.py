@@ -63,7 +63,7 @@ async def test_a_success_ends_a_delivery(store: Store) -> None:
     webhook = await create(store)
     await make_ready(store)
     [held] = await claim(store)
-    assert (held.url, held.secret, held.type) == (webhook.url, SECRET, "ready")
+    assert (held.url, held.secret(), held.type) == (webhook.url, SECRET, "ready")
     assert SECRET not in repr(held)
     assert await store.webhook_leases.finish(held, DONE) is DeliveryState.DELIVERED
     [one] = await sent(store, webhook)

@@ -38,7 +38,7 @@ from dayfly.store import Store
 from dayfly.store.db import ids
 from dayfly.store.db.access_tables import teams
 from dayfly.testing.fake_images import FakeImages
-from tests.support.databases import new_sqlite
+from tests.support.databases import KEYS, new_sqlite
 from tests.support.held_responses import AnnouncedResponses
 from tests.support.obedience import OFFERED, RULES, Worker, obedience, template_key_of
 from tests.support.played_bakes import played_builder
@@ -338,7 +338,7 @@ class _Server(uvicorn.Server):
 
 def _serve(folder: Path, infrastructure: Infrastructure, started: threading.Event, found: list[uvicorn.Server]) -> None:
     async def run() -> None:
-        store = await Store.open(database_url(folder))
+        store = await Store.open(database_url(folder), KEYS)
         await make_teams(store)
         config = uvicorn.Config(
             create_api(infrastructure.services(store)),

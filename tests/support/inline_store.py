@@ -9,19 +9,21 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final, cast
 
-from sqlalchemy import Connection, CursorResult, Dialect, create_engine
+from sqlalchemy import Connection, CursorResult, Dialect, create_engine, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import StaticPool
 
 from dayfly.store import Store
 from dayfly.store.db.database import Database, Transaction
 from dayfly.store.db.event_rows import insert_events
+from dayfly.store.db.secret_keys import SecretKeys, secret_keys
 from dayfly.store.db.tables import metadata
 from dayfly.store.db.webhook_messages import insert_deliveries
 from dayfly.store.notify.commit_notifier import WEBHOOKS, CommitNotifier
+from tests.support.databases import KEY, KEYS
 from tests.support.virtual_time import running_loop, virtual_boot_time
 
 _TRANSACTION_SECONDS: Final = 0.001
@@ -38,6 +40,7 @@ def inline_store() -> Iterator[Store]:
         raw.execute("PRAGMA foreign_keys = ON")
         raw.create_function("strftime", 2, _strftime)
         metadata.create_all(connection)
+        connection.execute(insert(secret_keys).values(id=KEY.id, created_at=datetime.now(UTC), in_force=True))
         yield Store(cast("Database", _InlineDatabase(connection, raw)), virtual_boot_time)
     engine.dispose()
 
@@ -46,7 +49,7 @@ class _InlineDatabase:
     """The parts of Database that the store uses."""
 
     def __init__(self, connection: Connection, raw: sqlite3.Connection) -> None:
-        self.notifier = CommitNotifier()
+        self.notifier, self.secret_keys = CommitNotifier(), SecretKeys(KEYS)
         self._connection = cast("AsyncConnection", _InlineConnection(connection))
         self._raw = raw
 
@@ -57,7 +60,7 @@ class _InlineDatabase:
     @asynccontextmanager
     async def write(self, *, caller_waits: bool = False) -> AsyncIterator[Transaction]:
         running_loop().skip(_TRANSACTION_SECONDS)
-        transaction = Transaction(self._connection, _now())
+        transaction = Transaction(self._connection, _now(), secret_keys=self.secret_keys)
         self._raw.execute("BEGIN")
         try:
             yield transaction
@@ -71,6 +74,9 @@ class _InlineDatabase:
         self._raw.execute("COMMIT")
         for topic in transaction.topics:
             self.notifier.wake(topic)
+
+    async def erase_deleted(self) -> bool:
+        return True  # there is no file
 
     async def close(self) -> None:
         """The connection is closed by who opened it."""

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 from dayfly.app import open_infrastructure, worker_jobs
 from dayfly.clock import SystemClock
+from dayfly.key_sources import key_source
 from dayfly.settings import Settings
 from dayfly.store import Store
 from dayfly.telemetry import configure_logging
@@ -32,7 +33,7 @@ async def work(ahead: timedelta) -> None:
     """Until killed."""
     settings = Settings()
     configure_logging(settings)
-    store = await Store.open(settings.database)
+    store = await Store.open(settings.database, key_source(settings))
     async with open_infrastructure(settings, SystemClock()) as infrastructure:
         await asyncio.gather(*worker_jobs(settings, store, infrastructure, LaterClock(ahead)))
 

@@ -35,6 +35,7 @@ from dayfly.clock import SystemClock
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import Cluster
 from dayfly.domain.cluster.timeouts import TimeLimits
+from dayfly.key_sources import key_source
 from dayfly.settings import Settings
 from dayfly.steps.step import Step, StepContext
 from dayfly.store import Claim, Store
@@ -232,7 +233,7 @@ async def work(fuse: Fuse) -> None:
     """Until killed."""
     settings, clock = Settings(), SystemClock()
     configure_logging(settings)
-    store = await Store.open(settings.database)
+    store = await Store.open(settings.database, key_source(settings))
     tap_store(store, fuse)
     tap_requests(fuse)
     steps = {name: MortalStep(name, step, fuse) for name, step in STEPS.items()}

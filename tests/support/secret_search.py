@@ -18,7 +18,9 @@ from urllib.parse import quote
 
 from sqlalchemy import select
 
-from dayfly.domain.security.secrets import ClusterSecrets, base64_forms
+from dayfly.domain.security.envelope import Sealed
+from dayfly.domain.security.redaction import base64_forms
+from dayfly.domain.security.secrets import ClusterSecrets
 from dayfly.store import Store
 from dayfly.store.db.tables import metadata
 
@@ -102,6 +104,11 @@ async def columns_of_store(store: Store) -> dict[str, str]:
     return found
 
 
+def database_files(database: Path) -> dict[str, str]:
+    """A SQLite database's file, its log and the log's index, byte by byte."""
+    return {file.name: file.read_bytes().decode("latin-1") for file in database.parent.glob(f"{database.name}*")}
+
+
 def files_of(bundle: bytes) -> str:
     """All files of a `tar.gz`, as one text."""
     with tarfile.open(fileobj=io.BytesIO(gzip.decompress(bundle))) as archive:
@@ -112,4 +119,6 @@ def files_of(bundle: bytes) -> str:
 def _text(value: object) -> str:
     if isinstance(value, dict | list):
         return json.dumps(value)
+    if isinstance(value, Sealed):
+        return value.text
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

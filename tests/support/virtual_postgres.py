@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 from dayfly.clock import BootTime
 from dayfly.store import Store
 from dayfly.store.db.database import Database
+from tests.support.databases import KEYS
 from tests.support.postgres import PostgresServer
 from tests.support.virtual_time import VirtualLoop, virtual_boot_time
 
@@ -41,7 +42,7 @@ def virtual_postgres(server: PostgresServer) -> Iterator[tuple[asyncio.Runner, S
     with server.database() as url, asyncio.Runner(loop_factory=lambda: loop) as runner:
         name = url.partition("?")[0].rpartition("/")[2]
         server._run("psql", "--quiet", f"--dbname={name}", f"--command={_CLOCK.format(file=skipped, database=name)}")
-        plain = runner.run(Database.open(url))
+        plain = runner.run(Database.open(url, KEYS))
         try:
             waiting[0] = 0
             yield runner, Store(cast("Database", _Counted(plain, waiting)), virtual_boot_time)
@@ -54,7 +55,7 @@ class _Counted:
     """A database that reports whether a task waits for it."""
 
     def __init__(self, database: Database, waiting: list[int]) -> None:
-        self.notifier = database.notifier
+        self.notifier, self.secret_keys = database.notifier, database.secret_keys
         self._database, self._waiting = database, waiting
 
     @asynccontextmanager
@@ -68,6 +69,10 @@ class _Counted:
         with self._wait():
             async with self._database.write(caller_waits=caller_waits) as transaction:
                 yield transaction
+
+    async def erase_deleted(self) -> bool:
+        with self._wait():
+            return await self._database.erase_deleted()
 
     @contextmanager
     def _wait(self) -> Iterator[None]:

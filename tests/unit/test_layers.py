@@ -36,6 +36,7 @@ def test_every_module_has_its_layer() -> None:
         "errors",
         "metrics",
         "py",
+        "secrets_settings",
         "setting_types",
         "settings",
         "telemetry",

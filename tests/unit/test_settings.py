@@ -40,6 +40,8 @@ WRONG = {
     "state_dir": (),
     "cache_dir": (),
     "docker_config": (),
+    "secrets_key_file": (),
+    "secrets_key": (),
     "registry_cache_logins": (),
     "registry_caches": (
         "docker.io=registry-1.docker.io",

@@ -14,6 +14,8 @@ from dayfly.cli.errors import CommandError
 from dayfly.cli.exit_codes import ExitCode
 from dayfly.cli.server_settings import command_settings
 from dayfly.cli.terminal import say
+from dayfly.key_sources import key_source
+from dayfly.settings import Settings
 from dayfly.store import Store
 from dayfly.store.db.sqlite_backup import back_up, put_back
 
@@ -21,8 +23,8 @@ from dayfly.store.db.sqlite_backup import back_up, put_back
 def backup(file: Annotated[Path, typer.Argument(help="The new file of the backup.")]) -> None:
     """Copy the service's SQLite database to FILE, while the service runs.
 
-    The copy is of one moment, and has the keys of all clusters: keep it as safe as the database. PostgreSQL has its own
-    programs (pg_dump).
+    The copy is of one moment, and has the secrets of all clusters, encrypted. The key of the secrets is not in it: keep
+    a copy of the key in another place. PostgreSQL has its own programs (pg_dump).
     """
     database = command_settings().database_file
     if database is None:
@@ -49,7 +51,7 @@ def restore(
     if file is not None and database is not None:
         with _named_errors():
             put_back(file, database)
-    asyncio.run(_complete(settings.database))
+    asyncio.run(_complete(settings))
     say("restored: start the service, then see `dayfly gc --dry-run` for clusters that were created after the backup,")
     say("and `dayfly token list` for tokens that were revoked after the backup: they are valid again")
 
@@ -62,8 +64,9 @@ def _named_errors() -> Iterator[None]:
         raise CommandError("not_written", f"{error.filename or 'the file'}: {error.strerror}") from error
 
 
-async def _complete(url: str) -> None:
-    store = await Store.open(url)
+async def _complete(settings: Settings) -> None:
+    """Raises SecretsKeyMissing where the installation lacks the key of the backup's secrets."""
+    store = await Store.open(settings.database, key_source(settings))
     try:
         await store.maintenance.skip_numbers()
     finally:

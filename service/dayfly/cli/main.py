@@ -60,6 +60,7 @@ _COMMANDS: Final = {
     "doctor": _Lazy("dayfly.cli.doctor", "doctor", "Check whether this host can run clusters."),
     "backup": _Lazy("dayfly.cli.backup", "backup", "Copy the service's SQLite database while it runs."),
     "restore": _Lazy("dayfly.cli.backup", "restore", "Put a backup in the place of the service's database."),
+    "secrets": _Lazy("dayfly.cli.secrets", "app", "Show and rotate the keys of the database's secrets."),
     "tls": _Lazy("dayfly.cli.tls", "app", "Show the fingerprint that callers trust the server's certificate by."),
     "version": _Lazy("dayfly.cli.version", "version", "Show the versions of this command and of the server."),
     "openapi": _Lazy("dayfly.cli.serve", "openapi", "Print the API's OpenAPI document.", hidden=True),

@@ -127,6 +127,8 @@ class GarbageCollector:
             await self._sweep()
 
     async def _sweep(self) -> None:
+        # Before the engine is asked, which may be away. Where a backup is in the way, the next sweep does it.
+        await self._store.maintenance.erase_deleted()
         resources = await self._engine.list_resources()
         known = await self._store.maintenance.known()
         await self._store.maintenance.requeue(find_damaged(resources, known))

@@ -37,7 +37,8 @@
     ├── InfrastructureError       an outage: the worker requeues the cluster                    (HTTP 503)
     │   ├── DatabaseUnavailable   the database does not answer                  database_unavailable
     │   ├── EngineUnavailable     the engine does not answer                    engine_unavailable
-    │   └── IssuerUnavailable     an OIDC issuer does not answer                issuer_unavailable
+    │   ├── IssuerUnavailable     an OIDC issuer does not answer                issuer_unavailable
+    │   └── SecretsKeyMissing     the process lacks the key of the secrets      secrets_key_missing
     └── Failure                   an operation failed
         ├── DatabaseInUse         another process has the SQLite file open      database_in_use
         ├── EngineRefused         the engine returned an error                  engine_refused
@@ -45,6 +46,8 @@
         ├── RegistryRefused       a registry's login or TLS is invalid          registry_refused
         ├── PortsExhausted        no host port is free                          ports_exhausted
         ├── TlsUnusable           the API's certificate or key is not usable    tls_unusable
+        ├── SecretsKeyUnusable    the keys of the secrets cannot be read        secrets_key_unusable
+        ├── SecretDamaged         a secret in the database was changed          secret_damaged
         ├── DiskFull              no space left on the device                   disk_full
         ├── ContainerExited       a container ended by itself                   container_exited
         ├── ContainerRemoved      a container was removed from outside          container_removed

@@ -88,3 +88,9 @@ class IssuerUnavailable(InfrastructureError, code="issuer_unavailable"):
     """An OIDC issuer cannot be asked for its keys."""
 
     needed = "issuer"
+
+
+class SecretsKeyMissing(InfrastructureError, code="secrets_key_missing"):
+    """The key that the database's secrets are encrypted with is not among the keys of this process."""
+
+    needed = "key of the secrets"

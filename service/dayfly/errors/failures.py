@@ -33,6 +33,14 @@ class TlsUnusable(Failure, code="tls_unusable"):
     """The certificate or key of the API's server cannot be used."""
 
 
+class SecretsKeyUnusable(Failure, code="secrets_key_unusable"):
+    """The file or the variable with the keys of the database's secrets cannot be used."""
+
+
+class SecretDamaged(Failure, code="secret_damaged"):
+    """A secret in the database cannot be decrypted: it was changed outside of Dayfly."""
+
+
 class DiskFull(Failure, code="disk_full"):
     """No space left on the device."""
 

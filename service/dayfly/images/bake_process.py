@@ -78,6 +78,8 @@ async def bake_in_process(
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
+            # A bake has no database, and its programs need not know the keys of the database's secrets.
+            env={name: value for name, value in os.environ.items() if name != "DAYFLY_SECRETS_KEY"},
             start_new_session=True,  # Ctrl-C is for the builder
             limit=_LINE_BYTES,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
@@ -240,7 +240,7 @@ class DeliveryPage:
 
 @dataclass(frozen=True)
 class DeliveryClaim:
-    """The right to send a delivery, until its lease ends."""
+    """The right to send a delivery, until its lease ends. `secret` may raise SecretsKeyMissing, SecretDamaged."""
 
     delivery_id: str
     webhook_id: str
@@ -248,7 +248,7 @@ class DeliveryClaim:
     type: str
     url: str
     body: str
-    secret: str = field(repr=False)
+    secret: Callable[[], str] = field(repr=False)
     token: str = field(repr=False)
     owner: str
 

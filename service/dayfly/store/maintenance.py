@@ -99,6 +99,10 @@ class Maintenance(StorePart):
                 await transaction.execute(delete(clusters).where(clusters.c.id.in_(batch)))
             return len(ids)
 
+    async def erase_deleted(self) -> bool:
+        """Remove what was deleted from SQLite's log, too; whether no reader was in the way."""
+        return await self._database.erase_deleted()
+
     async def skip_numbers(self) -> None:
         """Leave out numbers that may have been used between a backup and its return.
 

@@ -22,6 +22,7 @@ from dayfly.store.clusters.status_updates import StatusUpdates
 from dayfly.store.clusters.template_builds import TemplateBuilds
 from dayfly.store.clusters.updates import ClusterUpdates
 from dayfly.store.db.database import Database
+from dayfly.store.db.secret_keys import KeySource
 from dayfly.store.db.types import DatabaseNow
 from dayfly.store.event_feed import EventFeed
 from dayfly.store.idempotency_keys import IdempotencyKeys
@@ -32,6 +33,7 @@ from dayfly.store.notify.commit_notifier import BAKES, EVENTS, QUEUE, TOKENS, WE
 from dayfly.store.pools import PoolQueries
 from dayfly.store.quotas import Quotas
 from dayfly.store.rebuilds import Rebuilds
+from dayfly.store.secret_rotation import SecretRotation
 from dayfly.store.statistics import Statistics
 from dayfly.store.teams import Teams
 from dayfly.store.templates import TemplateQueries
@@ -72,18 +74,24 @@ class Store:
         self.usage = UsageQueries(database, self.service_clock)
         self.audit = AuditLog(database)
         self.maintenance = Maintenance(database)
+        self.secret_rotation = SecretRotation(database)
         self.teams = Teams(database)
         self.tokens = Tokens(database)
 
     @classmethod
-    async def open(cls, url: str, *, migrating: bool = True) -> Store:
+    async def open(
+        cls, url: str, keys: KeySource | None = None, *, migrating: bool = True, beside: bool = False
+    ) -> Store:
         """Connect and migrate the schema. `migrating=False` opens without migrating.
 
+        `keys`: those of the secrets; without, secrets can be neither read nor written. `beside`: beside the service
+        that has the SQLite file open; for short transactions, of which no watch of the service is notified.
+
         `sqlite+aiosqlite:///path` (folder and file are created, modes 0700 and 0600) or `postgresql+asyncpg://…`.
-        Raises InvalidRequest for any other URL, DatabaseInUse for a SQLite file that is open already. The event loop
-        that opens the store must close the store.
+        Raises InvalidRequest for any other URL, DatabaseInUse for a SQLite file that is open already, SecretsKeyMissing
+        and SecretsKeyUnusable. The event loop that opens the store must close the store.
         """
-        return cls(await Database.open(url, migrating=migrating))
+        return cls(await Database.open(url, keys, migrating=migrating, beside=beside))
 
     async def close(self) -> None:
         """Close all connections. May be called again."""

@@ -22,6 +22,7 @@ from dayfly.store.db import ids as names
 from dayfly.store.db import tables
 from dayfly.store.db.database import StorePart, Transaction
 from dayfly.store.db.mapping import template_from
+from dayfly.store.db.secret_columns import OF_TEMPLATES
 from dayfly.store.db.shared_queries import in_scope
 from dayfly.store.db.tables import clusters, template_secrets, templates
 from dayfly.store.idempotency_keys import record_use, require_new
@@ -104,10 +105,16 @@ class TemplateQueries(StorePart):
         return None if row is None else template_from(row)
 
     async def secrets(self, template_id: str) -> ClusterSecrets | None:
-        """The secrets of the cluster that it was made from; None before it is saved, and once it is retired."""
+        """The secrets of the cluster that it was made from; None before it is saved, and once it is retired.
+
+        Raises SecretsKeyMissing, SecretDamaged.
+        """
         query = select(template_secrets.c.content).where(template_secrets.c.template_id == template_id)
         row = await self._row(query)
-        return None if row is None else ClusterSecrets.model_validate(row.content)
+        if row is None:
+            return None
+        text = self._database.secret_keys.open(row.content, OF_TEMPLATES.place(template_id))
+        return ClusterSecrets.model_validate_json(text)
 
     async def known(self) -> Mapping[str, TemplatePhase]:
         """All on record, retired ones included."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import secrets
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Row, and_, case, func, insert, or_, select, update
@@ -19,6 +20,7 @@ from dayfly.store.commands import DeliveryClaim
 from dayfly.store.create_locks import lock_webhooks
 from dayfly.store.db.database import StorePart, Transaction
 from dayfly.store.db.mapping import plain
+from dayfly.store.db.secret_columns import OF_WEBHOOKS
 from dayfly.store.db.types import DatabaseNow, UtcDateTime
 from dayfly.store.db.webhook_tables import UNSENT, webhook_attempts, webhook_deliveries, webhooks
 from dayfly.store.notify.commit_notifier import WEBHOOKS
@@ -59,7 +61,7 @@ class WebhookLeases(StorePart):
             )
             rows = (await transaction.execute(query.where(_DELIVERY.lease_token == token))).all()
         place = {id_: number for number, id_ in enumerate(ids)}
-        return tuple(_claim(row, token, owner) for row in sorted(rows, key=lambda row: place[row.id]))
+        return tuple(self._claim(row, token, owner) for row in sorted(rows, key=lambda row: place[row.id]))
 
     async def seconds_until_due(self) -> float | None:
         """Seconds until the first pending delivery without a call is due; 0: now; None: there is none."""
@@ -106,6 +108,20 @@ class WebhookLeases(StorePart):
             await transaction.execute(update(webhook_deliveries).where(_DELIVERY.id == row.id).values(_NO_LEASE))
             transaction.wake(WEBHOOKS)
 
+    def _claim(self, row: Row[Any], token: str, owner: str) -> DeliveryClaim:
+        keys, place = self._database.secret_keys, OF_WEBHOOKS.place(row.webhook_id)
+        return DeliveryClaim(
+            row.id,
+            row.webhook_id,
+            row.message_id,
+            row.type,
+            row.url,
+            row.body,
+            partial(keys.open, row.secret, place),
+            token=token,
+            owner=owner,
+        )
+
 
 def _claimable(now: datetime, latest: datetime, limit: int) -> Any:
     """The ids of deliveries that may be claimed, in the order in which they are."""
@@ -141,12 +157,6 @@ def _unclaimed(now: datetime, latest: datetime) -> tuple[ColumnElement[bool], ..
     """Pending deliveries that are due and that no deliverer has."""
     free = or_(_DELIVERY.lease_expires_at.is_(None), ~_leased(now, latest))
     return UNSENT, free, or_(_DELIVERY.due_at <= now, _DELIVERY.due_at > now + _FURTHEST)
-
-
-def _claim(row: Row[Any], token: str, owner: str) -> DeliveryClaim:
-    return DeliveryClaim(
-        row.id, row.webhook_id, row.message_id, row.type, row.url, row.body, secret=row.secret, token=token, owner=owner
-    )
 
 
 def _health(webhook: Row[Any], attempt: NewAttempt, now: datetime) -> dict[str, Any]:

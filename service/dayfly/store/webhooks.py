@@ -19,6 +19,7 @@ from dayfly.store.db import ids
 from dayfly.store.db.cursors import cursor_of, older_than
 from dayfly.store.db.database import StorePart, Transaction
 from dayfly.store.db.mapping import storable
+from dayfly.store.db.secret_columns import OF_WEBHOOKS
 from dayfly.store.db.webhook_messages import attempts_of, delivery_from, delivery_row, new_message_id, webhook_from
 from dayfly.store.db.webhook_tables import UNSENT, webhook_attempts, webhook_deliveries, webhooks
 from dayfly.store.idempotency_keys import record_use, require_new
@@ -40,13 +41,14 @@ class WebhookQueries(StorePart):
             count = select(func.count()).select_from(webhooks).where(webhooks.c.owner == new.owner)
             if (await transaction.execute(count)).scalar_one() >= MOST_WEBHOOKS:
                 raise WebhookLimit(f"the team has {MOST_WEBHOOKS} webhooks already: delete one first")
+            webhook_id = ids.new_id()
             row = {
-                "id": ids.new_id(),
+                "id": webhook_id,
                 "owner": new.owner,
                 "url": new.url,
                 "description": storable(new.description),
                 "events": list(new.events),
-                "secret": new.secret,
+                "secret": await transaction.seal(new.secret, OF_WEBHOOKS.place(webhook_id)),
                 "enabled": True,
                 "created_at": transaction.now,
                 "updated_at": transaction.now,

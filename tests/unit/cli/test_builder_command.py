@@ -17,7 +17,7 @@ from dayfly.domain.bake import ENDED, BakeOrder
 from dayfly.images.progress import Report
 from dayfly.settings import Settings
 from dayfly.store import Store
-from tests.support.databases import new_sqlite
+from tests.support.databases import KEYS, new_sqlite
 from tests.support.played_bakes import IMAGE
 
 POSTGRESQL = "postgresql+asyncpg://dayfly@/dayfly"
@@ -87,7 +87,7 @@ async def test_a_builder_is_put_together(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(composition, "bake_in_process", bake)
     settings = Settings(state_dir=tmp_path, cache_dir=tmp_path / "cache", docker_host=f"unix://{tmp_path}/none.sock")
-    store = await Store.open(new_sqlite(tmp_path / "store" / "dayfly.db"))
+    store = await Store.open(new_sqlite(tmp_path / "store" / "dayfly.db"), KEYS)
     order = BakeOrder("bare", {"count": 1})
 
     async def until_ended() -> None:

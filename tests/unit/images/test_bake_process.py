@@ -151,3 +151,11 @@ def processes_with(word: str) -> list[str]:
 async def test_the_real_program_refuses_an_order_of_nothing(images: FakeImages) -> None:
     with pytest.raises(NotFound, match="no recipe 'no-such'"):
         await bake_in_process(BakeOrder("no-such"), lambda _: None, images=images, command=bake_command())
+
+
+async def test_the_keys_of_secrets_are_not_handed_on(images: FakeImages, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = images.add_node_image("dayfly/bare:latest", MANIFEST.model_dump_json())
+    monkeypatch.setenv("DAYFLY_SECRETS_KEY", "a key")
+    monkeypatch.setenv("DAYFLY_DEBIAN_MIRROR", "http://mirror")
+    check = "import os\nassert 'DAYFLY_SECRETS_KEY' not in os.environ\nassert 'DAYFLY_DEBIAN_MIRROR' in os.environ\n"
+    assert (await run(check + printing(result_line(image.id)), images)).id == image.id

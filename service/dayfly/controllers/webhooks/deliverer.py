@@ -19,7 +19,7 @@ from dayfly import metrics
 from dayfly.clock import Clock
 from dayfly.domain.webhook import NewAttempt
 from dayfly.drivers.interfaces.webhooks import WebhookAnswer, WebhookCall, WebhookCaller
-from dayfly.errors import DayflyError, Internal, LeaseLost, WebhookRefused
+from dayfly.errors import DayflyError, Internal, LeaseLost, SecretsKeyMissing, WebhookRefused
 from dayfly.store import DeliveryClaim, Store, Watch
 
 _log = structlog.get_logger(__name__)
@@ -118,10 +118,14 @@ class Deliverer:
 
     async def _attempt(self, claim: DeliveryClaim) -> NewAttempt:
         began = self.clock.monotonic()
-        call = WebhookCall(claim.url, claim.message_id, self.clock.now(), claim.body, secret=claim.secret)
         answer, failure = None, None
         try:
+            secret = claim.secret()
+            call = WebhookCall(claim.url, claim.message_id, self.clock.now(), claim.body, secret=secret)
             answer = await self.caller.call(call)
+        except SecretsKeyMissing:
+            # Not the webhook's fault: the lease expires, and the call is made again.
+            raise
         except DayflyError as error:
             failure = error
         except Exception:

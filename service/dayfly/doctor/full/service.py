@@ -28,10 +28,12 @@ _LOOPBACK: Final = "127.0.0.1"
 
 
 def trial_settings(operator: Settings, state_dir: Path) -> Settings:
-    """The operator's settings for the host, with a new state folder, database, port and instance."""
+    """The operator's settings for the host, with a new state folder, database, key, port and instance."""
     own = {
         "state_dir": state_dir,
         "database_url": None,
+        "secrets_key_file": state_dir / "secrets.key",
+        "secrets_key": None,
         "instance": f"{operator.instance}.doctor-{secrets.token_hex(4)}",
         "listen_address": _LOOPBACK,
         "listen_port": _free_port(),

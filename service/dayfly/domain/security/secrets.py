@@ -5,10 +5,9 @@ No secret is ever logged, or part of an event, an error or an image.
 
 from __future__ import annotations
 
-import base64
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property
 from typing import Final
@@ -19,13 +18,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.security.pki import issue_pki, reissue_clients
+from dayfly.domain.security.redaction import Redactor
 
 _KEY_BLOCK: Final = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL
 )
 _KEY_DATA: Final = re.compile(r"client-key-data: *(\S+)")
-_SHORTEST_KEY_LINE: Final = 16
-"""Shorter lines, such as a key's last line, reveal nothing and may occur in any text."""
 
 
 class SshKeyPair(BaseModel):
@@ -52,38 +50,19 @@ class ClusterSecrets(BaseModel):
     def redact(self, text: str) -> str:
         """`text` without these secrets, without any single line of their keys, and without any other private key.
 
-        Base64 of a key in one piece, as Kubernetes' Secrets have it, is removed as well.
+        Base64 of keys, as Kubernetes' Secrets have it, and keys within JSON are removed as well (redaction.py).
         """
         text = _KEY_BLOCK.sub("[private key]", text)
-        text = self._needles.sub("[secret]", text)
         # kubeadm prints the join command, with the token.
-        return text.replace(self.bootstrap_token, "[token]").replace(self.bootstrap_token.partition(".")[2], "[token]")
+        text = text.replace(self.bootstrap_token, "[token]").replace(self.bootstrap_token.partition(".")[2], "[token]")
+        return self._redactor.redact(text)
 
     @cached_property
-    def _needles(self) -> re.Pattern[str]:
-        return re.compile("|".join(map(re.escape, sorted(set(self._secret_lines()), key=len, reverse=True))))
-
-    def _secret_lines(self) -> Iterator[str]:
+    def _redactor(self) -> Redactor:
         keys = [text for path, text in self.pki.items() if path.endswith(".key")]
-        for key in (self.user_key.private, self.host_key.private, *keys):
-            lines = (line.strip() for line in key.splitlines())
-            yield from (line for line in lines if len(line) >= _SHORTEST_KEY_LINE and not line.startswith("-----"))
-            yield from base64_forms(key)
-        yield from base64_forms(self.bootstrap_token.partition(".")[2])
-        for text in self.pki.values():
-            for data in _KEY_DATA.findall(text):
-                yield data
-                yield from base64_forms(data)
-
-
-def base64_forms(text: str) -> tuple[str, ...]:
-    """What of `text` is the same in the base64 of any longer text that contains it: three forms, by its place there."""
-    forms = []
-    for before, changed in ((0, 0), (1, 2), (2, 3)):
-        encoded = base64.b64encode(bytes(before) + text.encode()).decode()
-        # The last group depends on what follows.
-        forms.append(encoded[changed:-4])
-    return tuple(forms)
+        data = [data for text in self.pki.values() for data in _KEY_DATA.findall(text)]
+        token = self.bootstrap_token.partition(".")[2]
+        return Redactor((self.user_key.private, self.host_key.private, *keys, *data, token))
 
 
 def new_secrets(spec: ClusterSpec, now: datetime, advertised: str = "127.0.0.1") -> ClusterSecrets:

@@ -27,6 +27,7 @@ from dayfly.store.db import tables
 from dayfly.store.db.cursors import cursor_of, older_than
 from dayfly.store.db.database import Transaction
 from dayfly.store.db.mapping import cluster_from, event_from, step_from
+from dayfly.store.db.secret_columns import OF_CLUSTERS
 from dayfly.store.db.shared_queries import in_scope, named, only, query_named
 from dayfly.store.db.tables import clusters
 from dayfly.store.idempotency_keys import find_use, record_use
@@ -140,10 +141,16 @@ class ClusterQueries(MeteredPart):
         return None if row is None else event_from(row)
 
     async def secrets(self, cluster_id: str) -> ClusterSecrets | None:
-        """The cluster's secrets; None before their creation and after the cluster's deletion."""
+        """The cluster's secrets; None before their creation and after the cluster's deletion.
+
+        Raises SecretsKeyMissing, SecretDamaged.
+        """
         query = select(tables.secrets.c.content).where(tables.secrets.c.cluster_id == cluster_id)
         row = await self._row(query)
-        return None if row is None else ClusterSecrets.model_validate(row.content)
+        if row is None:
+            return None
+        text = self._database.secret_keys.open(row.content, OF_CLUSTERS.place(cluster_id))
+        return ClusterSecrets.model_validate_json(text)
 
     async def evidence(self, cluster_id: str) -> Mapping[str, str]:
         """Evidence of a failure: short name → text."""

@@ -31,6 +31,7 @@ from dayfly.store.db.mapping import (
     step_columns,
     storable_tail,
 )
+from dayfly.store.db.secret_columns import OF_CLUSTERS
 from dayfly.store.db.shared_queries import append_events, put, write_cluster
 from dayfly.store.db.types import UtcDateTime
 from dayfly.store.notify.commit_notifier import QUEUE
@@ -230,7 +231,8 @@ async def _end(transaction: Transaction, claim: Claim) -> dict[str, Any]:
 
 async def put_secrets(transaction: Transaction, cluster_id: str, secrets: ClusterSecrets) -> None:
     """Replace the secrets of a cluster whose row is locked."""
-    row = {"cluster_id": cluster_id, "content": secrets.model_dump(mode="json")}
+    content = await transaction.seal(secrets.model_dump_json(), OF_CLUSTERS.place(cluster_id))
+    row = {"cluster_id": cluster_id, "content": content}
     await put(transaction, tables.secrets, ("cluster_id",), [row])
 
 

@@ -20,6 +20,7 @@ from dayfly.store.commands import Claim
 from dayfly.store.db import tables
 from dayfly.store.db.database import StorePart, Transaction
 from dayfly.store.db.mapping import fault_columns
+from dayfly.store.db.secret_columns import OF_CLUSTERS, OF_TEMPLATES
 from dayfly.store.db.shared_queries import remove_clusters
 from dayfly.store.db.tables import clusters, templates
 from dayfly.store.notify.commit_notifier import QUEUE
@@ -79,9 +80,11 @@ async def _move(transaction: Transaction, row: Row[Any], old: TemplatePhase, val
 
 async def _keep_secrets(transaction: Transaction, row: Row[Any]) -> None:
     """Copy the builder's secrets to the template: forks begin with them, and the builder is removed."""
-    own, kept = tables.secrets, tables.template_secrets
-    content = (await transaction.execute(select(own.c.content).where(own.c.cluster_id == row.id))).scalar()
-    await transaction.execute(insert(kept).values(template_id=row.template_id, content=content))
+    own = select(tables.secrets.c.content).where(tables.secrets.c.cluster_id == row.id)
+    sealed = (await transaction.execute(own)).scalar_one()
+    text = transaction.secret_keys.open(sealed, OF_CLUSTERS.place(row.id))
+    content = await transaction.seal(text, OF_TEMPLATES.place(row.template_id))
+    await transaction.execute(insert(tables.template_secrets).values(template_id=row.template_id, content=content))
 
 
 async def remove_builders(transaction: Transaction, template_id: str) -> None:

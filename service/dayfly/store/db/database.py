@@ -25,11 +25,14 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from dayfly.concurrency import uncancellable
 from dayfly.domain.audit import AuditTarget
+from dayfly.domain.security.envelope import Place, Sealed
 from dayfly.errors import InvalidRequest
 from dayfly.store.db.audit_rows import insert_accepted, note_commit
 from dayfly.store.db.event_rows import insert_events
 from dayfly.store.db.migrate import current_revisions, migrate
-from dayfly.store.db.sqlite_file import open_sqlite_file
+from dayfly.store.db.secret_keys import KeySource, SecretKeys
+from dayfly.store.db.sqlite_erase import erase_former, truncate_log
+from dayfly.store.db.sqlite_file import open_sqlite_file, require_sqlite_file
 from dayfly.store.db.types import DatabaseNow
 from dayfly.store.db.webhook_messages import insert_deliveries
 from dayfly.store.db.write_turn import WriteTurn
@@ -66,9 +69,14 @@ class Transaction:
     """Rows of `events`, which are inserted just before the commit (event_rows.py)."""
     targets: list[AuditTarget] = field(default_factory=list)
     """What the caller's request is about that this transaction carries out; the last counts."""
+    secret_keys: SecretKeys = field(default_factory=SecretKeys)
 
     async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
         return await self.connection.execute(statement, parameters)
+
+    async def seal(self, text: str, place: Place) -> Sealed:
+        """Encrypt a secret that this transaction writes. Raises SecretsKeyMissing."""
+        return await self.secret_keys.seal(self.connection, text, place)
 
     def concerns(self, kind: str, target_id: str | None, name: str | None = None) -> None:
         """This transaction carries a caller's request about a `kind` (`cluster`, `pool`, …) out (audit_rows.py)."""
@@ -88,11 +96,12 @@ class Database:
         self,
         engine: AsyncEngine,
         notifier: CommitNotifier,
+        secret_keys: SecretKeys,
         *,
         listener: PostgresqlListener | None = None,
         file_lock: int | None = None,
     ) -> None:
-        self.notifier = notifier
+        self.notifier, self.secret_keys = notifier, secret_keys
         self._engine = engine
         self._listener = listener
         self._file_lock = file_lock
@@ -103,19 +112,24 @@ class Database:
         self._write_turn = WriteTurn() if sqlite else None
 
     @classmethod
-    async def open(cls, url: str, *, migrating: bool = True) -> Database:
+    async def open(
+        cls, url: str, keys: KeySource | None = None, *, migrating: bool = True, beside: bool = False
+    ) -> Database:
         """See Store.open."""
-        address, notifier = _parse(url), CommitNotifier()
+        address, notifier, secret_keys = _parse(url), CommitNotifier(), SecretKeys(keys)
         async with translated(TRANSACTION_SECONDS):
             if address.get_backend_name() == "sqlite":
-                engine = _sqlite_engine(address)
-                database = cls(engine, notifier, file_lock=open_sqlite_file(Path(str(address.database))))
+                file = Path(str(address.database))
+                if beside:
+                    require_sqlite_file(file)
+                file_lock = None if beside else open_sqlite_file(file)
+                database = cls(_sqlite_engine(address), notifier, secret_keys, file_lock=file_lock)
             else:
                 listener = PostgresqlListener(address, notifier)
                 notifier.heard = listener.heard
-                database = cls(_postgresql_engine(address), notifier, listener=listener)
+                database = cls(_postgresql_engine(address), notifier, secret_keys, listener=listener)
         try:
-            await (database._prepare() if migrating else database._read_revisions())
+            await (database._prepare() if migrating and not beside else database._look())
         except BaseException:
             await database.close()
             raise
@@ -155,7 +169,7 @@ class Database:
                 connection = await plain.execution_options(**{_WRITE: True})
                 async with connection.begin():
                     now = (await connection.execute(_NOW)).scalar_one()
-                    transaction = Transaction(connection, now, topics, own_topics)
+                    transaction = Transaction(connection, now, topics, own_topics, secret_keys=self.secret_keys)
                     yield transaction
                     entry = None
                     if transaction.targets:
@@ -177,9 +191,21 @@ class Database:
     def _turn(self, *, caller_waits: bool) -> AbstractAsyncContextManager[None]:
         return nullcontext() if self._write_turn is None else self._write_turn.turn(caller_waits=caller_waits)
 
+    async def erase_deleted(self) -> bool:
+        """Remove what was deleted from SQLite's log, too; whether it is done: readers may still need the log.
+
+        In the file itself, deleted rows are overwritten (secure_delete). On PostgreSQL, which keeps both until its own
+        vacuum and the end of its log's retention: nothing.
+        """
+        if self._engine.dialect.name != "sqlite":
+            return True
+        async with translated(TRANSACTION_SECONDS), self._turn(caller_waits=False), self._engine.connect() as plain:
+            return await truncate_log(plain)
+
     async def _prepare(self) -> None:
         async with translated(MIGRATION_SECONDS):
-            if self._engine.dialect.name == "sqlite":
+            sqlite = self._engine.dialect.name == "sqlite"
+            if sqlite:
                 async with self._engine.connect() as plain:
                     connection = await plain.execution_options(isolation_level="AUTOCOMMIT")
                     # In WAL mode readers and the writer do not block each other. The mode persists in the file.
@@ -187,14 +213,18 @@ class Database:
             async with self._engine.connect() as plain:
                 connection = await plain.execution_options(**{_WRITE: True})
                 async with connection.begin():
-                    await migrate(connection, seconds=MIGRATION_SECONDS)
+                    await migrate(connection, self.secret_keys, seconds=MIGRATION_SECONDS)
+            if sqlite:
+                async with self._engine.connect() as plain:
+                    await erase_former(plain)
         if self._listener is not None:
             await self._listener.connect()
 
-    async def _read_revisions(self) -> None:
+    async def _look(self) -> None:
         """Fails where the database cannot be read."""
         async with self.read() as connection:
             await connection.run_sync(current_revisions)
+            await self.secret_keys.prepare(connection, make=False)
 
 
 class StorePart:
@@ -246,6 +276,8 @@ def _sqlite_engine(address: URL) -> AsyncEngine:
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}")
         cursor.execute("PRAGMA foreign_keys = ON")
+        # What is deleted is overwritten with zeros.
+        cursor.execute("PRAGMA secure_delete = ON")
         # In WAL mode a crash of the process loses nothing; a crash of the host may lose the last commits.
         cursor.execute("PRAGMA synchronous = NORMAL")
         cursor.close()

@@ -10,7 +10,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from dayfly.errors import DatabaseInUse
+from dayfly.errors import DatabaseInUse, NotFound
 
 
 def open_sqlite_file(path: Path) -> int:
@@ -29,6 +29,12 @@ def open_sqlite_file(path: Path) -> int:
         os.close(lock)
         raise
     return lock
+
+
+def require_sqlite_file(path: Path) -> None:
+    """For a process beside the one that has the database open, which takes no lock. Raises NotFound."""
+    if not path.exists():
+        raise NotFound(f"there is no database at {path}")
 
 
 def _lock(path: Path) -> int:

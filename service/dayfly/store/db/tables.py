@@ -26,7 +26,7 @@ from sqlalchemy import (
 
 from dayfly.domain.security.principal import MAX_NAME
 from dayfly.store.db.stored_names import CHECKPOINT_PHASES, CODES, PURPOSES, STEPS, TEMPLATE_PHASES, StoredName
-from dayfly.store.db.types import BIG, PLAIN_JSON, SERIAL, UtcDateTime, cluster_id, condition, partial
+from dayfly.store.db.types import BIG, PLAIN_JSON, SERIAL, SealedJson, UtcDateTime, cluster_id, condition, partial
 
 metadata = MetaData(
     naming_convention={
@@ -170,7 +170,7 @@ secrets = Table(
     "secrets",
     metadata,
     cluster_id(primary_key=True),
-    Column("content", PLAIN_JSON, nullable=False),
+    Column("content", SealedJson, nullable=False),
 )
 
 evidence = Table(
@@ -221,7 +221,7 @@ template_secrets = Table(
     "template_secrets",
     metadata,
     Column("template_id", String(12), ForeignKey("templates.id", ondelete="CASCADE"), primary_key=True, nullable=False),
-    Column("content", PLAIN_JSON, nullable=False),
+    Column("content", SealedJson, nullable=False),
 )
 
 checkpoints = Table(

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Index,
     Integer,
     String,
+    Text,
     TypeDecorator,
     literal_column,
     text,
@@ -26,6 +27,9 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeEngine
+
+from dayfly.domain.security.envelope import Sealed
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -64,6 +68,32 @@ def _sqlite_now(element: DatabaseNow, compiler: SQLCompiler, **_: Any) -> str:  
 def _postgresql_now(element: DatabaseNow, compiler: SQLCompiler, **_: Any) -> str:  # noqa: ARG001
     # Not CURRENT_TIMESTAMP, the begin of the transaction: the transaction may have waited for a lock since.
     return "clock_timestamp()"
+
+
+class SealedText(TypeDecorator[Sealed]):
+    """A secret. A text that is not encrypted cannot be written, and what is read is decrypted by who needs the secret.
+
+    Not here: how a secret is sealed and opened (secret_keys.py).
+    """
+
+    impl: type[TypeEngine[Any]] = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Sealed | None, dialect: Dialect) -> str:  # noqa: ARG002
+        if not isinstance(value, Sealed):
+            # Not the value: it is a secret.
+            raise TypeError(f"a secret is stored as Sealed, and not as {type(value).__name__}")
+        return value.text
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Sealed:  # noqa: ARG002
+        return Sealed(value if isinstance(value, str) else "")
+
+
+class SealedJson(SealedText):
+    """As SealedText, in a column that had JSON before secrets were encrypted."""
+
+    impl = JSON
+    cache_ok = True
 
 
 SERIAL: Final = BigInteger().with_variant(Integer(), "sqlite")

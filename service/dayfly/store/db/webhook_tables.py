@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, String, Table, Text, UniqueConstraint
 
 from dayfly.store.db.tables import metadata
-from dayfly.store.db.types import PLAIN_JSON, SERIAL, UtcDateTime, condition, partial
+from dayfly.store.db.types import PLAIN_JSON, SERIAL, SealedText, UtcDateTime, condition, partial
 
 UNSENT: Final = condition("state = 'pending'")
 """Of deliveries."""
@@ -21,7 +21,7 @@ webhooks = Table(
     Column("description", Text, nullable=False),
     Column("events", PLAIN_JSON, nullable=False),
     # Signatures are symmetrical: whoever delivers needs the secret itself.
-    Column("secret", String(128), nullable=False),
+    Column("secret", SealedText, nullable=False),
     Column("enabled", Boolean, nullable=False),
     Column("disabled_reason", Text),
     Column("created_at", UtcDateTime, nullable=False),

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import base64
+import json
+import textwrap
 from datetime import UTC, datetime
 
-from dayfly.domain.security.secrets import ClusterSecrets, base64_forms, fork_secrets, new_secrets
+import pytest
+
+from dayfly.domain.security.redaction import base64_forms
+from dayfly.domain.security.secrets import ClusterSecrets, fork_secrets, new_secrets
 from tests.support.specs import make_spec
 
 SECRETS = new_secrets(make_spec(workers=1, kubernetes=True), datetime(2026, 1, 1, tzinfo=UTC))
@@ -72,3 +77,45 @@ def test_redaction_covers_keys_in_base64_wherever_they_are_in_a_text() -> None:
             redacted = SECRETS.redact(f"data: {text}\n")
             assert "[secret]" in redacted
             assert not [form for form in base64_forms(key) if form in redacted]
+
+
+def encodings(key: str) -> dict[str, str]:
+    """A key as tools print it within other texts."""
+    document = json.dumps({"apiVersion": "v1", "data": {"key": key}})
+    wrapped = base64.encodebytes(b"x" + key.encode()).decode()
+    return {
+        "JSON": document,
+        "JSON in JSON": json.dumps({"log": document}),
+        "JSON with escaped slashes": document.replace("/", "\\/"),
+        "JSON in base64": base64.b64encode(document.encode()).decode(),
+        "JSON in base64 for URLs": base64.urlsafe_b64encode(document.encode()).decode(),
+        "base64 in lines of 76": wrapped,
+        "base64 in lines, in JSON": json.dumps({"data": wrapped}),
+        "base64 in indented lines": textwrap.indent(wrapped, "    "),
+        "base64 of other ends of lines": base64.b64encode(key.replace("\n", "\r\n").encode()).decode(),
+        "base64 of a part": base64.b64encode(key[40:].encode()).decode(),
+    }
+
+
+@pytest.mark.parametrize("name", encodings(""))
+def test_redaction_covers_keys_within_base64_and_json(name: str) -> None:
+    for key in (SECRETS.user_key.private, SECRETS.pki["pki/ca.key"], SECRETS.pki["pki/sa.key"]):
+        text = encodings(key)[name]
+        redacted = SECRETS.redact(f"before {text} after")
+        assert redacted.startswith("before "), "what is no secret stays"
+        assert redacted.endswith(" after")
+        squeezed = "".join(redacted.replace("\\n", "").replace("\\", "").split())
+        lines = [line for line in key.splitlines() if len(line) > 16 and "-----" not in line]
+        for secret in (form for line in lines for form in (line, *base64_forms(line))):
+            assert secret not in squeezed
+            assert secret.replace("+", "-").replace("/", "_") not in squeezed
+
+
+def test_what_is_redacted_is_one_mark_and_texts_around_stay() -> None:
+    key = SECRETS.user_key.private
+    text = base64.b64encode(key.encode()).decode()
+    shown = SECRETS.redact(f"a {text} words between\n\tboth \\n {key.splitlines()[2]} b")
+    assert shown.count("[secret]") == 2
+    assert "words between\n\tboth \\n [secret] b" in shown
+    plain = "C:\\new\\table  with\ttabs and\\nescapes " * 50
+    assert SECRETS.redact(plain) == plain
