@@ -142,7 +142,7 @@ async def authorization(store: Store, token: Mapping[str, str], rounds: int) -> 
 
     def new() -> tuple[TokenAuthenticator, Authentication]:
         authenticator = TokenAuthenticator(store, clock)
-        return authenticator, Authentication(required=True, authenticators=(authenticator,))
+        return authenticator, Authentication(authenticators=(authenticator,))
 
     authenticator, remembering = new()
     taken = [await once(remembering) for _ in range(WARM_UP + rounds)][WARM_UP:]

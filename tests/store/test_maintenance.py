@@ -15,6 +15,7 @@ from dayfly.store import IdempotencyKey, NewCluster, Store
 from dayfly.store.db import tables
 from dayfly.store.db.access_tables import teams
 from dayfly.store.db.accounting_tables import usage_intervals
+from dayfly.store.db.secret_keys import secret_keys
 from dayfly.store.db.tables import clusters
 from tests.store.helpers import admit_all, claim_new, claim_one, create, move, set_back, spec_with
 from tests.support.specs import make_spec
@@ -99,8 +100,8 @@ async def test_the_deleted_are_forgotten_with_all_that_was_theirs(store: Store) 
     async with store._database.read() as connection:
         for table in tables.metadata.sorted_tables:
             count = (await connection.execute(select(func.count()).select_from(table))).scalar_one()
-            # The team `default` always exists; usage is kept longer than the cluster.
-            assert count == (1 if table in (clusters, teams, usage_intervals) else 0), table.name
+            # The team `default` and a key of secrets always exist; usage is kept longer than the cluster.
+            assert count == (1 if table in (clusters, teams, secret_keys, usage_intervals) else 0), table.name
     assert (await store.clusters.get(living.id)) == living
     again, created = await store.clusters.create(NewCluster(None, make_spec()), IdempotencyKey("key", "another"))
     assert created
