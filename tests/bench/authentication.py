@@ -176,7 +176,7 @@ def main(arguments: list[str] | None = None) -> int:
         tempfile.TemporaryDirectory(prefix="dayfly-bench-") as folder,
         postgres_server() as server,
         migrated_postgresql(server) as url,
-        fleet(Path(folder), url, workers=0, authentication="required") as running,
+        fleet(Path(folder), url, workers=0, loopback_is_operator="false") as running,
     ):
         running.ports["bare"] = free_port()
         running.start("bare")

@@ -196,7 +196,7 @@ def main(arguments: list[str] | None = None) -> int:
     limits = {
         "max_event_streams": str(options.subscribers),
         "max_connections": str(4 * options.subscribers + 64),
-        "authentication": "required",
+        "loopback_is_operator": "false",
     }
     with (
         tempfile.TemporaryDirectory(prefix="dayfly-bench-") as folder,

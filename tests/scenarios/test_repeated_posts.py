@@ -46,7 +46,7 @@ def service(tmp_path: Path) -> Iterator[Fleet]:
     with (
         postgres_server() as server,
         migrated_postgresql(server) as url,
-        fleet(tmp_path, url, workers=0, apis=2, authentication="required") as running,
+        fleet(tmp_path, url, workers=0, apis=2, loopback_is_operator="false") as running,
     ):
         yield running
 
