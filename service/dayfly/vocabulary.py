@@ -39,6 +39,10 @@ MAX_ADDONS: Final = 32
 MAX_SPECS: Final = 500
 """More than the conformance specs of any version of Kubernetes."""
 MAX_PORTS: Final = 16
+MAX_NODES: Final = 99
+"""Of a cluster: 192.168.66.101 to .199; two decimal digits in names and MACs."""
+MAX_DISK_GIB: Final = 16 * 1024
+"""Of a node."""
 """A cluster publishes at most so many ports of its nodes and Services beside those that every cluster publishes."""
 
 

@@ -24,6 +24,8 @@ from dayfly.api.clusters import (
 )
 from dayfly.api.dependencies import ApiServices, Services
 from dayfly.api.images import routes as images
+from dayfly.api.links import add_links
+from dayfly.api.openapi_parameters import without_null
 from dayfly.api.operations import OPERATIONS, Reach, authorize, check_operations, public_paths
 from dayfly.api.pools import routes as pools
 from dayfly.api.principals import Caller
@@ -123,17 +125,18 @@ _PROBLEMS: Final = {
     503: "`engine_unavailable`, `database_unavailable`, `shutting_down`, "
     "`too_many_connections`, `too_many_waits`, `too_many_streams`, `unready`",
 }
-_CHECKED: Final = (
-    *("/v1/clusters", "/v1/events", "/v1/templates", "/v1/pools", "/v1/images", "/v1/bakes"),
-    *("/v1/webhooks", "/v1/quota", "/v1/orphans", "/v1/status", "/v1/tokens", "/v1/teams", "/v1/usage", "/v1/audit"),
-)
-"""Paths below these have parameters or bodies, and need the database."""
 _SECURITY: Final = {
     "type": "http",
     "scheme": "bearer",
     "description": "An API token (`POST /v1/tokens`), or a token of an OIDC issuer (`GET /v1/login`).",
 }
-_ALWAYS: Final = {403, 414, 421, 500}
+_ALWAYS: Final = {403, 408, 413, 414, 415, 421, 422, 500, 503}
+"""Of all operations: the checks before a route refuse requests with these (request_checks.py), a stop and a defect."""
+_ASK_THE_ENGINE: Final = {
+    ("get", "/v1/clusters/{cluster}/nodes/{node}/console"),
+    *(("post", f"/v1/{kind}") for kind in ("clusters", "templates", "pools")),
+}
+"""And fail with it, as those of images and orphans do."""
 
 
 async def _count(services: Services, caller: Caller) -> None:
@@ -209,6 +212,8 @@ def describe(app: FastAPI) -> dict[str, Any]:
         for path, methods in document["paths"].items():
             for method, operation in methods.items():
                 _add_problems(path, method, operation)
+        without_null(document)
+        add_links(document)
         app.openapi_schema = document
     return app.openapi_schema
 
@@ -216,27 +221,23 @@ def describe(app: FastAPI) -> dict[str, Any]:
 def _add_problems(path: str, method: str, operation: dict[str, Any]) -> None:
     statuses = set(_ALWAYS)
     if OPERATIONS[operation["operationId"]].reach is not Reach.PUBLIC:
-        statuses.add(401)
+        statuses |= {401} if path == "/metrics" else {401, 429}
         # A unix socket names its peer, and callers of the host may need no token (DAYFLY_LOOPBACK_IS_OPERATOR).
         operation["security"] = [{"token": []}, {}]
-    if path.startswith(_CHECKED):
-        statuses |= {422, 429, 503}
-    if "{" in path:
-        statuses.add(404)
+    if "{" in path or method == "post":
+        statuses.add(404)  # a POST: of what a repeated request made and another deleted; of a bake's recipe
+    if method in {"post", "patch", "put"}:
+        statuses.add(400)
     if method in {"post", "patch"}:
-        statuses |= {400, 408, 409, 413, 415}
-    if method == "put":
-        statuses |= {400, 408, 413, 415}
+        statuses.add(409)
     if method == "patch":
         statuses.add(412)
-    if path.endswith(("/kubeconfig", "/registry", "/ssh")) or (
+    if path.endswith(("/kubeconfig", "/registry", "/ssh", "/ports", "/console")) or (
         method == "delete" and ("/checkpoints/" in path or path.startswith("/v1/teams"))
     ):
         statuses.add(409)
-    if path.endswith("/console"):
+    if path.startswith(("/v1/images", "/v1/orphans")) or (method, path) in _ASK_THE_ENGINE:
         statuses.add(502)
-    if path == "/readyz":
-        statuses.add(503)
     reference = {"schema": {"$ref": "#/components/schemas/Problem"}}
     responses = operation["responses"]
     for status in statuses:

@@ -17,10 +17,10 @@ from dayfly.api.event_stream import (
     responses,
     wants_stream,
 )
-from dayfly.api.parameters import parse_labels
+from dayfly.api.parameters import Labels, parse_labels
 from dayfly.api.principals import Caller
 from dayfly.domain.cluster.model import Purpose
-from dayfly.schemas.cluster_requests import MAX_LABELS, MAX_OWNER, OWNER
+from dayfly.schemas.cluster_requests import MAX_OWNER, OWNER
 from dayfly.schemas.clusters import ClusterEvent, ClusterEventList
 from dayfly.store import ClusterEvent as StoredEvent
 from dayfly.store import EventFilter
@@ -49,9 +49,7 @@ async def list_all_events(
     owner: Annotated[
         str | None, Query(max_length=MAX_OWNER, pattern=OWNER, description="Clusters of this owner.")
     ] = None,
-    label: Annotated[
-        list[str], Query(max_length=MAX_LABELS, description="`key=value`; clusters that have all given labels.")
-    ] = [],  # noqa: B006
+    label: Labels = [],  # noqa: B006
     kind: Annotated[
         list[Annotated[str, Query(pattern=r"^[a-z][a-z_.]{0,63}$")]],
         Query(max_length=_MOST, description="Any of the given types of events, such as `phase`."),

@@ -16,6 +16,8 @@ from dayfly.domain.cluster.spec import Node
 from dayfly.domain.security.principal import Principal, Reference
 from dayfly.errors import Conflict, InvalidRequest, NotFound
 from dayfly.schemas.base import CLUSTER_HEADER
+from dayfly.schemas.cluster_requests import MAX_LABELS
+from dayfly.schemas.texts import LINE, UNPRINTABLE, is_line
 
 _ID_OR_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 
@@ -94,12 +96,18 @@ Timeout = Annotated[
 ]
 
 
+Labels = Annotated[
+    list[Annotated[str, Query(json_schema_extra={"pattern": rf"^[^={UNPRINTABLE}]+={LINE}$"})]],
+    Query(max_length=MAX_LABELS, description="`key=value`; clusters that have all given labels."),
+]
+
+
 def parse_labels(pairs: list[str]) -> dict[str, str]:
     """The labels that clusters must have, of parameters `key=value`. Raises InvalidRequest."""
     labels: dict[str, str] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
-        if not (key and equals) or not pair.isprintable():
+        if not (key and equals) or not is_line(pair):
             raise InvalidRequest("label: write it as key=value")
         if labels.setdefault(key, value) != value:
             raise InvalidRequest(f"label: two values for {key!r}; a cluster has one value for each key")

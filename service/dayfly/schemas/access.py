@@ -9,6 +9,8 @@ from pydantic import AfterValidator, Field
 
 from dayfly.schemas.base import ChangeRequestModel, Id, Open, RequestModel, ResponseModel
 from dayfly.schemas.cluster_requests import MAX_OWNER, OWNER
+from dayfly.schemas.json_schemas import ON_ONE_LINE
+from dayfly.schemas.texts import is_line
 from dayfly.vocabulary import RoleName, TokenKind
 
 MAX_DESCRIPTION: Final = 200
@@ -16,14 +18,18 @@ _LONGEST_SECONDS: Final = 10 * 366 * 24 * 3600
 
 
 def _check_description(text: str) -> str:
-    if not text.isprintable():
+    if not is_line(text):
         raise ValueError("a description is printable, on one line")
     return text
 
 
 Description = Annotated[
     str,
-    Field(max_length=MAX_DESCRIPTION, description="For people; printable, on one line."),
+    Field(
+        max_length=MAX_DESCRIPTION,
+        description="For people; printable, on one line.",
+        json_schema_extra=ON_ONE_LINE,
+    ),
     AfterValidator(_check_description),
 ]
 

@@ -5,10 +5,20 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from pydantic import Field, StrictBool, StrictInt, StrictStr, StringConstraints, model_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    StringConstraints,
+    model_validator,
+)
 
-from dayfly.schemas.base import Code, Id, Open, RequestModel, ResponseModel
+from dayfly.schemas.base import Code, Id, Open, RequestModel, ResponseModel, whole_numbers
 from dayfly.schemas.cluster_requests import MAX_OWNER, OWNER, Specs
+from dayfly.schemas.json_schemas import RECIPE_OR_DEFINITION, SPECS_BEFORE_READY
 from dayfly.vocabulary import MAX_SPECS, BakePhase, ImageState
 
 MAX_RECIPE: Final = 100
@@ -21,11 +31,17 @@ Recipe = Annotated[str, StringConstraints(strict=True, max_length=MAX_RECIPE, pa
 Variable = StrictBool | StrictInt | StrictStr | list[StrictStr]
 
 
+def _variables(given: Any) -> Any:
+    return whole_numbers(given) if isinstance(given, dict) else given
+
+
 class BakeRequest(RequestModel):
     """A bake as a caller asks for it: of a recipe of the server, or of a recipe in the request."""
 
+    model_config = ConfigDict(json_schema_extra={**SPECS_BEFORE_READY, **RECIPE_OR_DEFINITION})
+
     recipe: Recipe | None = Field(default=None, description="The name of a recipe of the server.", examples=["bare"])
-    variables: dict[str, Variable] = Field(
+    variables: Annotated[dict[str, Variable], BeforeValidator(_variables)] = Field(
         default_factory=dict,
         max_length=MAX_VARIABLES,
         description="Values for variables of the recipe's play (`vars` of the recipe), of the types that they have "

@@ -36,9 +36,23 @@ class RequestModel(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_integers(cls, given: Any) -> Any:
+        return whole_numbers(given) if isinstance(given, dict) else given
+
+
+def whole_numbers(values: dict[str, Any]) -> dict[str, Any]:
+    """With an int for each float that has no fraction: in JSON, 2.0 is an integer (as in JSON Schema)."""
+    return {
+        name: int(value) if isinstance(value, float) and value.is_integer() else value for name, value in values.items()
+    }
+
 
 class ChangeRequestModel(RequestModel):
     """Fields to change; at least one is given."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
     @model_validator(mode="after")
     def _something(self) -> Self:

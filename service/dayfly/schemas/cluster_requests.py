@@ -10,13 +10,24 @@ import re
 from datetime import datetime
 from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, ConfigDict, Field, model_validator
 
 from dayfly.schemas.base import ChangeRequestModel, RequestModel
+from dayfly.schemas.json_schemas import (
+    DISK,
+    NODE_OR_ADDRESS,
+    ON_ONE_LINE,
+    ON_ONE_LINE_NOT_BLANK,
+    SERVICE_ADDRESS,
+    SPECS_BEFORE_READY,
+    UNTIL_OR_SECONDS,
+)
+from dayfly.schemas.texts import is_line, is_not_blank
 from dayfly.vocabulary import (
     ADDON_NAME,
     CLUSTER_NAME,
     MAX_ADDONS,
+    MAX_NODES,
     MAX_PORTS,
     MAX_SPECS,
     NODE_IMAGE,
@@ -53,13 +64,26 @@ def check_labels(labels: dict[str, str]) -> dict[str, str]:
                 "a label's key has at most 63 letters, digits, '.', '_', '/' and '-', and starts and ends with "
                 "a letter or a digit"
             )
-        if len(value) > MAX_LABEL_VALUE or not value.isprintable():
+        if len(value) > MAX_LABEL_VALUE or not is_line(value):
             raise ValueError(f"the value of the label {key!r} is not {MAX_LABEL_VALUE} printable characters at most")
     return labels
 
 
+Labels = Annotated[
+    dict[str, str],
+    AfterValidator(check_labels),
+    Field(
+        json_schema_extra={
+            "maxProperties": MAX_LABELS,
+            "propertyNames": {"pattern": f"^{_LABEL_KEY.pattern}$"},
+            "additionalProperties": {"type": "string", "maxLength": MAX_LABEL_VALUE, **ON_ONE_LINE},
+        }
+    ),
+]
+
+
 def _check_reason(reason: str) -> str:
-    if not reason.isprintable() or not reason.strip():
+    if not is_not_blank(reason):
         raise ValueError("a reason is printable, and not blank")
     return reason
 
@@ -76,25 +100,39 @@ class SizeRequest(RequestModel):
     vcpus: int | None = Field(default=None, ge=1, le=MAX_NUMBER, description="Virtual CPUs.")
     memory_mib: int | None = Field(default=None, ge=1, le=MAX_NUMBER, description="Memory, in MiB.")
     disk_gib: int | None = Field(
-        default=None, ge=1, le=MAX_NUMBER, description="The root disk, in GiB; it is thinly provisioned."
+        default=None,
+        ge=1,
+        le=MAX_NUMBER,
+        description="The root disk, in GiB; it is thinly provisioned.",
+        json_schema_extra=DISK,
     )
 
 
 class WorkersRequest(SizeRequest):
     """The workers: how many, and the size of each."""
 
-    count: int = Field(default=0, ge=0, description="Nodes beside the control plane; 99 nodes in all at most.")
+    count: int = Field(
+        default=0,
+        ge=0,
+        description="Nodes beside the control plane; 99 nodes in all at most.",
+        json_schema_extra={"maximum": MAX_NODES - 1},
+    )
 
 
 class HoldRequest(RequestModel):
     """Keeps a failed or expired cluster for inspection. Give either `until` or `seconds`."""
+
+    model_config = ConfigDict(json_schema_extra=UNTIL_OR_SECONDS)
 
     until: Annotated[AwareDatetime, BeforeValidator(_no_number), Field(strict=False)] | None = Field(
         default=None, description="When the hold ends; the server limits how far ahead that may be."
     )
     seconds: int | None = Field(default=None, ge=1, description="The same, counted from when the request arrives.")
     reason: Annotated[str, AfterValidator(_check_reason)] = Field(
-        min_length=1, max_length=MAX_REASON, description="The reason, shown with the cluster; printable."
+        min_length=1,
+        max_length=MAX_REASON,
+        description="The reason, shown with the cluster; printable.",
+        json_schema_extra=ON_ONE_LINE_NOT_BLANK,
     )
     vms: VmsUnderHold = Field(
         default="running",
@@ -120,7 +158,7 @@ def check_addons(addons: tuple[str, ...]) -> tuple[str, ...]:
 
 AddonNames = Annotated[
     tuple[Annotated[str, Field(pattern=f"^(?:{ADDON_NAME.pattern})$")], ...],
-    Field(strict=False, max_length=MAX_ADDONS),
+    Field(strict=False, max_length=MAX_ADDONS, json_schema_extra={"uniqueItems": True}),
     AfterValidator(check_addons),
 ]
 
@@ -173,6 +211,8 @@ class ShapeRequest(RequestModel):
 class PortRequest(RequestModel):
     """A TCP port of a node or of a Service's address, published on the host. A NodePort is a port of every node."""
 
+    model_config = ConfigDict(json_schema_extra=NODE_OR_ADDRESS)
+
     name: str = Field(
         pattern=f"^(?:{PORT_NAME.pattern})$",
         description="The endpoint is then `ports/NAME`: at most 40 lower-case letters, digits and '-'.",
@@ -190,6 +230,7 @@ class PortRequest(RequestModel):
         "for a Service of type LoadBalancer, or of 10.96.0.0/12 for a Service with this `clusterIP`. The Service may "
         "be created later. Only with an image that has Kubernetes.",
         examples=["192.168.67.10"],
+        json_schema_extra=SERVICE_ADDRESS,
     )
     port: int = Field(ge=1, le=65535, description="That port's number; the host's is chosen.", examples=[30080])
 
@@ -203,13 +244,16 @@ class PortRequest(RequestModel):
 def check_specs(specs: tuple[str, ...]) -> tuple[str, ...]:
     """Raises ValueError for an entry that cannot be the name of a spec, nor a pattern."""
     for one in specs:
-        if not one.isprintable() or not one.strip():
+        if not is_not_blank(one):
             raise ValueError("a spec's name or pattern is printable, and not blank")
     return specs
 
 
 Specs = Annotated[
-    tuple[Annotated[str, Field(min_length=1, max_length=MAX_SPEC)], ...],
+    tuple[
+        Annotated[str, Field(min_length=1, max_length=MAX_SPEC, json_schema_extra=ON_ONE_LINE_NOT_BLANK)],
+        ...,
+    ],
     Field(strict=False),
     AfterValidator(check_specs),
 ]
@@ -228,6 +272,8 @@ def check_ports(ports: tuple[PortRequest, ...]) -> tuple[PortRequest, ...]:
 
 class ClusterRequest(ShapeRequest):
     """A cluster as a caller asks for it."""
+
+    model_config = ConfigDict(json_schema_extra=SPECS_BEFORE_READY)
 
     name: str | None = Field(
         default=None,
@@ -250,9 +296,7 @@ class ClusterRequest(ShapeRequest):
         description="Hibernate it by itself after so many seconds without traffic through its published ports. "
         "Left out: never.",
     )
-    labels: Annotated[dict[str, str], AfterValidator(check_labels)] = Field(
-        default={}, description="Whatever helps to find it again.", examples=[{"team": "storage"}]
-    )
+    labels: Labels = Field(default={}, description="Whatever helps to find it again.", examples=[{"team": "storage"}])
     ttl_seconds: int | None = Field(
         default=None,
         ge=1,
@@ -308,9 +352,7 @@ class ChangeRequest(ChangeRequestModel):
         "It is not added to the present one, so the same request sent twice extends once. null: the server's default; "
         "where it has none, never.",
     )
-    labels: Annotated[dict[str, str], AfterValidator(check_labels)] = Field(
-        default={}, description="All its labels from now on; those not given are gone."
-    )
+    labels: Labels = Field(default={}, description="All its labels from now on; those not given are gone.")
     hold: HoldRequest | None = Field(
         default=None, description="The hold from now on, in place of any before. null: none."
     )

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Final, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from dayfly.schemas.base import ChangeRequestModel, Code, Id, Open, RequestModel, ResponseModel
 from dayfly.schemas.cluster_requests import ShapeRequest
 from dayfly.schemas.clusters import Shape
+from dayfly.schemas.json_schemas import NO_SPECS_BEFORE_READY
 from dayfly.vocabulary import CLUSTER_NAME, Day
 
 MAX_POOL: Final = 64
@@ -62,6 +63,8 @@ MaxAge = Annotated[
 
 class PoolRequest(ShapeRequest):
     """A pool as a caller asks for it: members of this shape wait, paused, for clusters of this shape and owner."""
+
+    model_config = ConfigDict(json_schema_extra=NO_SPECS_BEFORE_READY)
 
     name: str = Field(
         description="As that of a cluster; unique among the team's pools.",

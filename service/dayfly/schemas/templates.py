@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from dayfly.schemas.base import Id, Open, ResponseModel
 from dayfly.schemas.cluster_requests import ShapeRequest
 from dayfly.schemas.clusters import ErrorReport, Shape
+from dayfly.schemas.json_schemas import NO_SPECS_BEFORE_READY
 from dayfly.vocabulary import TemplatePhase
 
 
@@ -60,3 +61,5 @@ class TemplateList(ResponseModel):
 
 class TemplateRequest(ShapeRequest):
     """A template as a caller asks for it: clusters of this shape and owner will be forks of it."""
+
+    model_config = ConfigDict(json_schema_extra=NO_SPECS_BEFORE_READY)

@@ -19,7 +19,7 @@ from dayfly.api.dependencies import ApiServices, Services, require_caller
 from dayfly.api.etags import DESCRIBED, cluster_tag, tagged
 from dayfly.api.idempotency import REPLAYED, KeyHeader, key_of
 from dayfly.api.ownership import owned
-from dayfly.api.parameters import IdOrName, TheCluster, Timeout, parse_labels
+from dayfly.api.parameters import IdOrName, Labels, TheCluster, Timeout, parse_labels
 from dayfly.api.principals import Caller
 from dayfly.api.queue_cache import NOT_QUEUED
 from dayfly.domain.cluster import model as domain
@@ -29,7 +29,7 @@ from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.quota import isolation_of
 from dayfly.domain.security.principal import Reference, Scope
 from dayfly.errors import InvalidRequest, NameTaken, NotFound
-from dayfly.schemas.cluster_requests import MAX_LABELS, MAX_OWNER, OWNER, ClusterRequest
+from dayfly.schemas.cluster_requests import MAX_OWNER, OWNER, ClusterRequest
 from dayfly.schemas.clusters import Cluster, ClusterList, DryRun
 from dayfly.store import NewCluster
 from dayfly.vocabulary import WaitFor
@@ -147,9 +147,7 @@ async def list_clusters(
     response: Response,
     services: Services,
     caller: Caller,
-    label: Annotated[
-        list[str], Query(max_length=MAX_LABELS, description="`key=value`; clusters that have all given labels.")
-    ] = [],  # noqa: B006
+    label: Labels = [],  # noqa: B006
     phase: Annotated[
         list[Phase],
         Query(max_length=len(Phase), description="Any of the given phases. Default: all but `deleted`."),
@@ -210,7 +208,11 @@ async def delete_cluster(
     services: Services,
     cluster: IdOrName,
     wait: Annotated[
-        WaitFor | None, Query(description="`deleted`: hold the response until the cluster is deleted.")
+        WaitFor | None,
+        Query(
+            description="`deleted`: hold the response until the cluster is deleted.",
+            json_schema_extra={"enum": ["deleted"]},
+        ),
     ] = None,
     timeout_seconds: Timeout = 300.0,
 ) -> Cluster:

@@ -24,13 +24,18 @@ from dayfly.vocabulary import WaitFor
 router: Final = APIRouter(prefix="/v1/clusters/{cluster}", tags=["clusters"])
 
 _UntilReady = Annotated[
-    WaitFor | None, Query(description="`ready`: hold the response until the cluster is ready again, or failed.")
+    WaitFor | None,
+    Query(
+        description="`ready`: hold the response until the cluster is ready again, or failed.",
+        json_schema_extra={"enum": ["ready"]},
+    ),
 ]
 _UntilHibernated = Annotated[
     WaitFor | None,
     Query(
         description="`hibernated`: hold the response until the cluster is hibernated, or the hibernation failed and "
-        "the cluster is ready."
+        "the cluster is ready.",
+        json_schema_extra={"enum": ["hibernated"]},
     ),
 ]
 

@@ -7,21 +7,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Final, Literal
+from typing import Literal
 
 from dayfly.api.clusters.capacity_check import check_room
 from dayfly.api.clusters.ttl import allowed_ttl
 from dayfly.api.dependencies import ApiServices
 from dayfly.domain.addon import Addon, select_addons
 from dayfly.domain.cluster import naming
-from dayfly.domain.cluster.network import LOAD_BALANCERS, MAX_NODES, SERVICES, is_service_address
+from dayfly.domain.cluster.network import LOAD_BALANCERS, SERVICES, is_service_address
 from dayfly.domain.cluster.spec import ClusterReadiness, ClusterSpec, PublishedPort, Readiness
 from dayfly.domain.image import ImageManifest, NodeSize
 from dayfly.errors import BadName, ImpossibleSize, InvalidRequest, TooManyNodes
 from dayfly.schemas.cluster_requests import ClusterRequest, PortRequest, ShapeRequest, SizeRequest
-from dayfly.vocabulary import CLUSTER_NAME
-
-MAX_DISK_GIB: Final = 16 * 1024
+from dayfly.vocabulary import CLUSTER_NAME, MAX_DISK_GIB, MAX_NODES
 
 
 async def resolve_spec(request: ClusterRequest, services: ApiServices) -> ClusterSpec:

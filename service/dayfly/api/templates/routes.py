@@ -43,10 +43,14 @@ TheTemplate = Annotated[domain.Template, Depends(_template)]
     operation_id="createTemplate",
     status_code=202,
     responses={
-        200: {"description": "One of this shape and owner exists, or is being built.", "model": Template},
+        200: {
+            "description": "One of this shape and owner exists, or is being built.",
+            "model": Template,
+            "headers": {"Location": {"description": "The template's path.", "schema": {"type": "string"}}},
+        },
         202: {
             "description": "Accepted: a cluster is created, its snapshot taken, and a first fork verifies it.",
-            "headers": {"Location": {"description": "Where to look for it.", "schema": {"type": "string"}}},
+            "headers": {"Location": {"description": "The template's path.", "schema": {"type": "string"}}},
         },
     },
 )

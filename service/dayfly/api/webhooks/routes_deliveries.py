@@ -67,7 +67,14 @@ async def get_delivery(services: Services, caller: Caller, webhook: WebhookId, d
     return show_delivery(await services.store.webhooks.delivery(webhook, delivery))
 
 
-@router.post("/v1/webhooks/{webhook}/test", operation_id="testWebhook", status_code=202)
+@router.post(
+    "/v1/webhooks/{webhook}/test",
+    operation_id="testWebhook",
+    status_code=202,
+    responses={
+        202: {"headers": {"Location": {"description": "The delivery's path.", "schema": {"type": "string"}}}},
+    },
+)
 async def send_test(
     request: Request,
     response: Response,
@@ -86,6 +93,7 @@ async def send_test(
         made = await services.store.webhooks.test(webhook, caller.team, key)
     except CarriedOut as first:
         made = await replayed(response, services.store.webhooks.delivery(webhook, str(first.use.resource_id)))
+    response.headers["Location"] = f"/v1/webhooks/{webhook}/deliveries/{made.id}"
     return show_delivery(made)
 
 

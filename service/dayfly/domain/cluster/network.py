@@ -6,6 +6,7 @@ from ipaddress import IPv4Network, ip_address
 from typing import Final
 
 from dayfly.domain.cluster.naming import node_name
+from dayfly.vocabulary import MAX_NODES
 
 BRIDGE: Final = "br0"
 BRIDGE_MAC: Final = "02:00:66:00:00:02"
@@ -13,8 +14,6 @@ BRIDGE_MAC: Final = "02:00:66:00:00:02"
 GATEWAY: Final = "192.168.66.2"
 SUBNET: Final = "192.168.66.0/24"
 PREFIX_LENGTH: Final = 24
-MAX_NODES: Final = 99
-"""192.168.66.101 to .199; two decimal digits in names and MACs."""
 
 LOAD_BALANCERS: Final = IPv4Network("192.168.67.0/24")
 """Addresses of Services of type LoadBalancer, which nodes own (provisioning/kubernetes/programs/balancer)."""

@@ -10,7 +10,7 @@ from dayfly.domain.cluster import naming, network
 from dayfly.domain.cluster.spec import PublishedPort
 from dayfly.domain.cluster.topology import ContainerSpec, Publication, Topology, compute_topology, published_ports
 from dayfly.domain.registry_cache import read_caches
-from dayfly.vocabulary import MAX_PORTS
+from dayfly.vocabulary import MAX_NODES, MAX_PORTS
 from tests.support.specs import IMAGE_ID, make_spec
 
 
@@ -196,8 +196,8 @@ def test_a_stored_spec_without_addresses_is_read() -> None:
 
 def test_no_two_published_ports_are_one() -> None:
     ports = tuple(PublishedPort(name=f"p{number}", node="node01", port=number) for number in range(1, MAX_PORTS + 1))
-    spec = make_spec(workers=network.MAX_NODES - 1, kubernetes=True).model_copy(update={"ports": ports})
-    assert len(published_ports(spec)) == MAX_PORTS + network.MAX_NODES + len(("api", "registry"))
+    spec = make_spec(workers=MAX_NODES - 1, kubernetes=True).model_copy(update={"ports": ports})
+    assert len(published_ports(spec)) == MAX_PORTS + MAX_NODES + len(("api", "registry"))
 
 
 def test_without_kubernetes_no_api_port_is_published() -> None:
