@@ -106,6 +106,7 @@ async def test_the_isolation_of_clusters(http: httpx.AsyncClient) -> None:
     again = await http.post("/v1/clusters", json={"image": "bare"}, headers={"Idempotency-Key": "one"})
     assert (again.json()["id"], again.headers["Idempotency-Replayed"]) == (made.json()["id"], "true")
     assert (await create()).json()["isolation"] == "shared"
+    assert (await http.post("/v1/teams", json={"name": "other"})).status_code == 201
     assert (await create(owner="other")).json()["isolation"] == "strict", "the quota of the owner counts"
 
 

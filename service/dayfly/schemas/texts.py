@@ -16,9 +16,14 @@ NOT_BLANK: Final = rf" *[^ {UNPRINTABLE}]{LINE}"
 
 def is_line(text: str) -> bool:
     """Whether it is printable, on one line."""
-    return re.fullmatch(LINE, text) is not None
+    return re.fullmatch(LINE, text) is not None and _can_be_encoded(text)
 
 
 def is_not_blank(text: str) -> bool:
     """Whether it is a line with more than spaces."""
-    return re.fullmatch(NOT_BLANK, text) is not None
+    return is_line(text) and re.fullmatch(NOT_BLANK, text) is not None
+
+
+def _can_be_encoded(text: str) -> bool:
+    """JSON may escape half of a character, which no database stores."""
+    return not re.search(r"[\ud800-\udfff]", text)
