@@ -9,7 +9,8 @@ import pytest
 from dayfly.domain.security.envelope import KeyRing, Place, Sealed, SecretKey, new_key, parse_keys
 from dayfly.errors import SecretDamaged, SecretsKeyMissing, SecretsKeyUnusable
 
-KEY, OTHER = new_key(), new_key()
+KEY, OTHER = SecretKey(bytes(range(32))), SecretKey(bytes(range(32, 64)))
+"""The same in each process: ids of tests have them."""
 RING = KeyRing((KEY, OTHER))
 HERE = Place("secrets", "content", "0123456789ab")
 SECRET = "a secret of some length, with \n lines and ünïcode"
