@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from dayfly.domain.security.envelope import KeyRing, Place, Sealed, SecretKey, new_key, parse_keys
+from dayfly.domain.security.envelope import KeyRing, Place, Sealed, SecretKey, parse_keys
 from dayfly.errors import SecretDamaged, SecretsKeyMissing, SecretsKeyUnusable
 
 KEY, OTHER = SecretKey(bytes(range(32))), SecretKey(bytes(range(32, 64)))
