@@ -20,6 +20,7 @@ from pathlib import Path
 
 import httpx
 
+from tests.support.databases import KEY
 from tests.support.service import free_port
 
 START_SECONDS = 60
@@ -94,6 +95,7 @@ def fleet(folder: Path, database_url: str, *, workers: int = 2, apis: int = 1, *
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DAYFLY_")} | {
         "DAYFLY_STATE_DIR": str(folder),
         "DAYFLY_DATABASE_URL": database_url,
+        "DAYFLY_SECRETS_KEY": KEY.text,  # which the tests' databases have
         "DAYFLY_ACCELERATOR": "tcg",
         "DAYFLY_LOOPBACK_IS_OPERATOR": "true",
         "PYTHONUNBUFFERED": "1",

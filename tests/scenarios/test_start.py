@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 
@@ -11,6 +10,7 @@ from dayfly.errors import DatabaseUnavailable
 from dayfly.process import open_store
 from dayfly.settings import Settings
 from dayfly.store import Store
+from dayfly.store.db.secret_keys import KeySource
 from tests.support.clock import FakeClock
 
 SERVER = Settings(database_url="postgresql+asyncpg://nobody@nowhere/dayfly")
@@ -21,7 +21,7 @@ def refusals(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[DatabaseUnav
     """Each opening fails with one of these errors; the last returns `store`."""
     left = [DatabaseUnavailable("nobody there") for _ in range(3)]
 
-    async def open_(url: str, **_: Any) -> Store:
+    async def open_(url: str, keys: KeySource) -> Store:
         if left:
             raise left.pop()
         return store
