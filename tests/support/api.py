@@ -20,6 +20,7 @@ from dayfly.addon_manifests import assemble, sha256
 from dayfly.api.app import create_api
 from dayfly.api.authentication import Authentication
 from dayfly.api.dependencies import ApiServices
+from dayfly.api.token_authentication import TokenAuthenticator
 from dayfly.app import deliverer_of
 from dayfly.clock import SystemClock
 from dayfly.controllers.image_catalog import ImageCatalog
@@ -340,8 +341,10 @@ def _serve(folder: Path, infrastructure: Infrastructure, started: threading.Even
     async def run() -> None:
         store = await Store.open(database_url(folder), KEYS)
         await make_teams(store)
+        tokens = TokenAuthenticator(store, SystemClock())
+        authentication = Authentication(authenticators=(tokens,), loopback_is_operator=True)
         config = uvicorn.Config(
-            create_api(infrastructure.services(store)),
+            create_api(infrastructure.services(store, authentication=authentication)),
             port=0,
             lifespan="off",
             log_config=None,
@@ -356,6 +359,7 @@ def _serve(folder: Path, infrastructure: Infrastructure, started: threading.Even
                 await found[0].serve()
                 for task in running:
                     task.cancel()
+            await tokens.settle()
         finally:
             await store.close()
 

@@ -31,6 +31,7 @@ def service(tmp_path: Path) -> Iterator[Service]:
         "DAYFLY_STATE_DIR": str(tmp_path / "state"),
         "DAYFLY_LISTEN_PORT": str(port),
         "DAYFLY_URL": url,
+        "DAYFLY_LOOPBACK_IS_OPERATOR": "true",
         "DAYFLY_DOCKER_HOST": f"unix://{tmp_path}/no-engine.sock",
     }
     made = Service(url, "default", tmp_path, environment)

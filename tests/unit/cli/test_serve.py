@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from dayfly.client import Client, Cluster
+from dayfly.key_sources import KeyFile
 from dayfly.store import NewCluster, Store
 from tests.support.api import Worker
 from tests.support.service import Service, free_port, wait_until_it_answers
@@ -62,6 +63,7 @@ def test_a_second_service_on_the_file_ends_at_once_and_the_first_serves_on(servi
 
 
 def test_a_taken_port_ends_the_service_before_anything_begins(service: Service) -> None:
+    keys(service.folder)  # the first start tells that it made them
     port = service.environment["DAYFLY_LISTEN_PORT"]
     with socket.create_server(("127.0.0.1", int(port))):
         ended = service.cli("serve", timeout=REFUSED_SECONDS)
@@ -108,10 +110,16 @@ def test_commands_of_the_operator_work_while_it_serves(service: Service) -> None
     assert "another process" in examined.stdout
 
 
+def keys(folder: Path) -> KeyFile:
+    """The file of the service's keys, made where it is missing."""
+    file = KeyFile(folder / "state" / "secrets.key")
+    file.read(make=True)
+    return file
+
+
 async def prepare(folder: Path, *, ready: bool) -> None:
     """A cluster `demo` in the state of a service that does not run: pending, or ready."""
-    (folder / "state").mkdir(exist_ok=True)
-    store = await Store.open(f"sqlite+aiosqlite:///{folder}/state/dayfly.db")
+    store = await Store.open(f"sqlite+aiosqlite:///{folder}/state/dayfly.db", keys(folder))
     try:
         if ready:
             await Worker(store).make()
@@ -162,6 +170,7 @@ client_id = "client"
 
 
 def test_a_wrong_file_of_oidc_rules_ends_the_service_before_anything_begins(service: Service) -> None:
+    keys(service.folder)
     rules = service.folder / "oidc.toml"
     rules.write_text(ISSUER.replace("https:", "http:"))
     service.environment = {**service.environment, "DAYFLY_OIDC_FILE": str(rules)}
