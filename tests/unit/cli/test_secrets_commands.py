@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,26 +16,7 @@ from dayfly.key_sources import KeyFile
 from dayfly.store import Store
 from tests.store.test_secret_keys import save
 from tests.support.databases import KEY, KEYS, new_sqlite
-from tests.support.service import Service, free_port, wait_until_it_answers
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
-    """A service with an engine that does not answer, and no process yet."""
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("DAYFLY_")},
-        "DAYFLY_STATE_DIR": str(tmp_path / "state"),
-        "DAYFLY_LISTEN_PORT": str(port),
-        "DAYFLY_URL": url,
-        "DAYFLY_LOOPBACK_IS_OPERATOR": "true",
-        "DAYFLY_DOCKER_HOST": f"unix://{tmp_path}/no-engine.sock",
-    }
-    made = Service(url, "default", tmp_path, environment)
-    yield made
-    for process in made.processes:
-        process.end()
+from tests.support.service import Service, wait_until_it_answers
 
 
 @pytest.fixture

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -18,30 +17,11 @@ from dayfly.client import Client, Cluster
 from dayfly.key_sources import KeyFile
 from dayfly.store import NewCluster, Store
 from tests.support.api import Worker
-from tests.support.service import Service, free_port, wait_until_it_answers
+from tests.support.service import Service, wait_until_it_answers
 from tests.support.specs import make_spec
 
 REFUSED_SECONDS = 60
 """Within which a process has ended; the time is the interpreter's."""
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
-    """A new state folder, an engine that does not answer, and no process yet."""
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    environment = {
-        **os.environ,
-        "DAYFLY_STATE_DIR": str(tmp_path / "state"),
-        "DAYFLY_LISTEN_PORT": str(port),
-        "DAYFLY_URL": url,
-        "DAYFLY_LOOPBACK_IS_OPERATOR": "true",
-        "DAYFLY_DOCKER_HOST": f"unix://{tmp_path}/no-engine.sock",
-    }
-    made = Service(url, "default", tmp_path, environment)
-    yield made
-    for process in made.processes:
-        process.end()
 
 
 def refusal(service: Service, command: str) -> str:

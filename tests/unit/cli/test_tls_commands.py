@@ -3,38 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dayfly.client import Client
-from tests.support.service import Service, free_port, wait_until_it_answers
+from tests.support.service import Service, wait_until_it_answers
 from tests.support.tls import Issuer
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
-    """A service with an authority of its own, an engine that does not answer, and no process yet."""
-    port = free_port()
-    url = f"https://localhost:{port}"
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("DAYFLY_")},
-        "DAYFLY_STATE_DIR": str(tmp_path / "state"),
-        "DAYFLY_LISTEN_PORT": str(port),
-        "DAYFLY_URL": url,
-        "DAYFLY_TLS": "authority",
-        "DAYFLY_LOOPBACK_IS_OPERATOR": "true",
-        "DAYFLY_DOCKER_HOST": f"unix://{tmp_path}/no-engine.sock",
-    }
-    made = Service(url, "default", tmp_path, environment)
-    yield made
-    for process in made.processes:
-        process.end()
+def service(service: Service) -> Service:
+    """With an authority of its own."""
+    url = service.url.replace("http://127.0.0.1", "https://localhost")
+    return replace(service, url=url, environment={**service.environment, "DAYFLY_URL": url, "DAYFLY_TLS": "authority"})
 
 
 def test_a_service_makes_its_authority_and_callers_pin_it(service: Service) -> None:
