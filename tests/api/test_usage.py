@@ -125,5 +125,14 @@ async def test_odd_periods(acting: ActingAs) -> None:
         "since=2026-01-02T00:00:00Z&until=2026-01-01T00:00:00Z",
     ):
         assert (await usage(acting, f"by=day&{query}"))["usage"] == []
-    for query in ("since=yesterday", "since=2026-01-01T00:00:00", "by=cluster", "by=label:", "limit=0", "cursor=x"):
+    for query in (
+        "since=yesterday",
+        "since=2026-01-01T00:00:00",
+        "until=0.5",
+        "since=1767225600",
+        "by=cluster",
+        "by=label:",
+        "limit=0",
+        "cursor=x",
+    ):
         check_problem(await acting.get(f"/v1/usage?{query}"), 422, "invalid_request")

@@ -26,6 +26,8 @@ _INSTALLATION: Final = (
     r"url: .* is no public address",
     r"(variables|definition(\.vars)?): ",
     r"cursor: not a cursor",
+    # schemathesis 4.32 sends `0` among the values of this header, which does not fit the pattern in its schema.
+    r"if-match: String should match pattern",
 )
 """Beginnings of details of `invalid_request`."""
 _NOT_EXPRESSIBLE: Final = (
