@@ -44,7 +44,6 @@ def running_service() -> Iterator[Service]:
             "DAYFLY_STATE_DIR": name,
             "DAYFLY_CACHE_DIR": f"{name}/cache",
             "DAYFLY_LISTEN_PORT": str(port),
-            "DAYFLY_AUTHENTICATION": "required",
             "DAYFLY_BAKES": "serve",
             "DAYFLY_ACCELERATOR": "tcg",
             "DAYFLY_RATE_LIMIT_PER_MINUTE": str(10**9),

@@ -3,7 +3,7 @@
 Each secret has a data key of its own (AES-256-GCM), and the data key is encrypted with a key of the installation. The
 place of the secret (table, column, row) is authenticated with both, so that a value that is copied to another row
 cannot be opened there. A rotation encrypts data keys again, and leaves the secrets as they are.
-Not here: the file of the keys (secrets_key.py), and which key is in force (store/db/secret_keys.py).
+Not here: where the keys are (key_sources.py), and which key is in force (store/db/secret_keys.py).
 """
 
 from __future__ import annotations
