@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import httpx
+import jsonschema_rs
 import pytest
 import yaml
 
@@ -107,7 +108,11 @@ async def test_the_kubeconfig_of_a_ready_cluster(http: httpx.AsyncClient, worker
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("application/yaml")
     assert answer.headers["cache-control"] == "no-store"
-    cluster = yaml.safe_load(answer.text)["clusters"][0]["cluster"]
+    kubeconfig = yaml.safe_load(answer.text)
+    description = (await http.get("/openapi.json")).json()["paths"]["/v1/clusters/{cluster}/kubeconfig"]["get"]
+    schema = description["responses"]["200"]["content"]["application/yaml"]["schema"]
+    jsonschema_rs.Draft202012Validator(schema).validate(kubeconfig)
+    cluster = kubeconfig["clusters"][0]["cluster"]
     assert cluster["server"] == f"https://{ready.endpoints[6443]}"
     assert "insecure-skip-tls-verify" not in cluster
     await http.delete("/v1/clusters/demo")

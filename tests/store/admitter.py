@@ -1,6 +1,7 @@
 """A process that admits one cluster at a time until the host is full: run by test_admission.py.
 
-`admitter.py URL COUNT`: the host has room for COUNT clusters; prints the id of each that it admitted.
+`python -m tests.store.admitter URL COUNT`: the host has room for so many clusters; prints the id of
+each that it admitted.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A process that moves clusters from pending to ready until none is left: run by test_several_processes.py.
 
-`claimer.py URL OWNER`: prints the id of each cluster it finished.
+`python -m tests.store.claimer URL OWNER`: prints the id of each cluster it finished.
 """
 
 from __future__ import annotations

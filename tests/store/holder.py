@@ -1,6 +1,6 @@
 """A process that keeps a database open until its input ends or it is killed: run by test_sqlite_file.py.
 
-`holder.py URL`: opens the store and prints a line.
+`python -m tests.store.holder URL`: opens the store and prints a line.
 """
 
 from __future__ import annotations

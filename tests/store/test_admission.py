@@ -6,7 +6,6 @@ import asyncio
 import sys
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -27,6 +26,7 @@ from tests.store.helpers import (
     set_back,
     several_stores,
 )
+from tests.support.shell import REPO
 from tests.support.specs import make_spec
 
 ONE = demand(make_spec())
@@ -35,7 +35,7 @@ WAITING = 30
 ROOM_FOR = 7
 LIMIT_SECONDS = 120.0
 GIB = 1 << 30
-ADMITTER = Path(__file__).with_name("admitter.py")
+ADMITTER = "tests.store.admitter"
 
 
 async def test_a_queued_cluster_is_not_due(store: Store) -> None:
@@ -149,9 +149,9 @@ async def test_more_than_a_statement_takes_at_once(store: Store) -> None:
 
 async def _admitter(url: str) -> list[str]:
     """The ids that one process admitted until the queue was empty or the host full."""
-    arguments = [url, str(ROOM_FOR)]
+    command = [sys.executable, "-m", ADMITTER, url, str(ROOM_FOR)]
     process = await asyncio.create_subprocess_exec(
-        sys.executable, ADMITTER, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        *command, cwd=REPO, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     try:
         stdout, stderr = await process.communicate()

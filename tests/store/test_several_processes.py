@@ -5,24 +5,25 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
-from pathlib import Path
 
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.store import Store
 from dayfly.store.db.tables import clusters
 from tests.store.helpers import admit_all, create, set_back
+from tests.support.shell import REPO
 
 CLUSTERS = 200
 ABANDONED = 20
 PROCESSES = 4
 LIMIT_SECONDS = 120.0
-CLAIMER = Path(__file__).with_name("claimer.py")
+CLAIMER = "tests.store.claimer"
 
 
 async def _run(url: str, owner: str) -> list[str]:
     """The ids of the clusters that one process finished."""
+    command = [sys.executable, "-m", CLAIMER, url, owner]
     process = await asyncio.create_subprocess_exec(
-        sys.executable, CLAIMER, url, owner, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        *command, cwd=REPO, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     try:
         stdout, stderr = await process.communicate()

@@ -15,8 +15,9 @@ import pytest
 from dayfly.errors import DatabaseInUse, DatabaseUnavailable
 from dayfly.store import Store
 from tests.store.helpers import create
+from tests.support.shell import REPO
 
-HOLDER = Path(__file__).with_name("holder.py")
+HOLDER = "tests.store.holder"
 GIVE_UP_SECONDS = 30
 WRITERS = 20
 
@@ -25,7 +26,8 @@ WRITERS = 20
 async def holder(url: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """Another process that has the database open; killed at the end."""
     pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(sys.executable, HOLDER, url, stdin=pipe, stdout=pipe)
+    command = [sys.executable, "-m", HOLDER, url]
+    process = await asyncio.create_subprocess_exec(*command, cwd=REPO, stdin=pipe, stdout=pipe)
     try:
         assert process.stdout is not None
         async with asyncio.timeout(GIVE_UP_SECONDS):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Response
 from fastapi.responses import PlainTextResponse
@@ -16,6 +16,15 @@ from dayfly.domain.security.kubeconfig import render_kubeconfig
 from dayfly.errors import NoKubernetes, NotFound, NotReady
 from dayfly.schemas.clusters import PortList, Registry
 
+_LISTS: Final = ("clusters", "users", "contexts")
+_STRINGS: Final = ("apiVersion", "kind", "current-context")
+_KUBECONFIG: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": [*_LISTS, *_STRINGS],
+    "properties": {name: {"type": "array"} for name in _LISTS} | {name: {"type": "string"} for name in _STRINGS},
+}
+"""The schema of the document, not of its text: clients that read YAML compare what they read with it."""
+
 router: Final = APIRouter(prefix="/v1/clusters/{cluster}", tags=["access"])
 
 
@@ -26,7 +35,7 @@ router: Final = APIRouter(prefix="/v1/clusters/{cluster}", tags=["access"])
     responses={
         200: {
             "description": "An administrator's kubeconfig, with the CA that verifies TLS. Keep this file secret.",
-            "content": {"application/yaml": {"schema": {"type": "string"}}},
+            "content": {"application/yaml": {"schema": _KUBECONFIG}},
         }
     },
 )
